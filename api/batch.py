@@ -1,0 +1,106 @@
+"""Batch files: JSON lines in, JSON lines out, every bad row named."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from rag.errors import NotFound, StorageError, UsageError
+
+Row = TypeVar("Row", bound=BaseModel)
+
+
+class QuestionRow(BaseModel):
+    """A row for ``rag ask --batch``."""
+
+    model_config = ConfigDict(extra="ignore")
+    id: str | int
+    question: str
+
+
+class ReadRow(QuestionRow):
+    """A row for ``rag read --batch``."""
+
+    passages: list[str]
+
+
+class CheckRow(BaseModel):
+    """A row for ``rag check --batch``."""
+
+    model_config = ConfigDict(extra="ignore")
+    id: str | int
+    claim: str = Field(min_length=1)
+    evidence: list[str]
+    question: str | None = None
+
+
+def rows(path: Path, kind: type[Row]) -> list[Row]:
+    """Read a JSONL file whole, so that a bad row is refused before work starts.
+
+    Raises:
+        NotFound: there is no such file.
+        UsageError: naming the row and what is wrong with it.
+    """
+    return list(_parsed(path, kind))
+
+
+def _parsed(path: Path, kind: type[Row]) -> Iterator[Row]:
+    if not path.is_file():
+        raise NotFound(f"there is no file {path}")
+    try:
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} can't be read as UTF-8 text: {error}") from error
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            yield kind.model_validate(json.loads(line))
+        except (ValueError, RecursionError) as error:
+            raise UsageError(f"{path}, row {number}: {_what(error)}") from error
+
+
+def _what(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"]) or "the row"
+        return f"{place}: {first['msg']}"
+    return f"not JSON ({error})"
+
+
+class Output:
+    """Writes JSON lines to a file beside the final one, which is replaced when all is well.
+
+    Raises:
+        StorageError: the file can't be written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._temporary = path.with_name(f".{path.name}.partial")
+        try:
+            self._file = self._temporary.open("w", encoding="utf-8")
+        except OSError as error:
+            raise StorageError(f"{path} can't be written: {error.strerror}") from error
+
+    def write(self, row: dict[str, Any]) -> None:
+        """Write one row."""
+        try:
+            self._file.write(json.dumps(row, ensure_ascii=False) + "\n")
+        except OSError as error:
+            raise StorageError(f"{self._path} can't be written: {error.strerror}") from error
+
+    def __enter__(self) -> "Output":
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        try:
+            self._file.close()
+            if kind is None:
+                self._temporary.replace(self._path)
+            else:
+                self._temporary.unlink(missing_ok=True)
+        except OSError as error:
+            raise StorageError(f"{self._path} can't be written: {error.strerror}") from error

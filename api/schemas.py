@@ -1,0 +1,382 @@
+"""The wire: JSON objects of the command line and HTTP, the same for both."""
+
+import datetime
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from knowledge_bases.ingest import IngestSummary
+from knowledge_bases.knowledge_base import RecordedAnswer
+from knowledge_bases.store.documents import DocumentState
+from knowledge_bases.tables import AuditRow
+from rag.types import Answer as RagAnswer
+from rag.types import Citation as RagCitation
+from rag.types import Document as RagDocument
+from rag.types import Passage, Verdict
+
+
+class Wire(BaseModel):
+    """Base of all wire objects."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Document(Wire):
+    """A document as it is named everywhere."""
+
+    id: str = Field(examples=["7"])
+    uri: str = Field(examples=["controlled-drugs-procedure.docx"])
+    title: str = Field(examples=["Controlled drugs procedure"])
+
+    @classmethod
+    def of(cls, document: RagDocument) -> "Document":
+        """Make one from the inside."""
+        return cls(id=document.id, uri=document.uri, title=document.title)
+
+
+class DocumentInfo(Wire):
+    """A document in a listing."""
+
+    document: Document
+    version: int
+    format: str
+    date: datetime.date | None
+    tags: list[str]
+    chunks: int
+    content_sha256: str
+    text_sha256: str
+    ingested_at: datetime.datetime
+
+    @classmethod
+    def of(cls, state: DocumentState) -> "DocumentInfo":
+        """Make one from the inside."""
+        return cls(
+            document=Document.of(state.document),
+            version=state.version,
+            format=state.format,
+            date=state.date,
+            tags=list(state.tags),
+            chunks=state.chunks,
+            content_sha256=state.content_sha256,
+            text_sha256=state.text_sha256,
+            ingested_at=state.created_at,
+        )
+
+
+class DocumentText(DocumentInfo):
+    """A document with the text of its current version."""
+
+    text: str
+
+
+class KnowledgeBaseInfo(Wire):
+    """A knowledge base and its size."""
+
+    name: str = Field(examples=["thornmere"])
+    created_at: datetime.datetime
+    embedder: str
+    embedder_sha256: str
+    chunk_tokens: int
+    chunk_overlap_tokens: int
+    documents: int
+    versions: int
+    chunks: int
+
+
+class Failure(Wire):
+    """A file that was not taken in, and why."""
+
+    path: str
+    reason: str
+
+
+class IngestReport(Wire):
+    """What an ingest did; every file is in exactly one of the four."""
+
+    added: int
+    updated: int
+    unchanged: int
+    failed: list[Failure]
+    chunks: int
+    embedded: int
+    seconds: float
+
+    @classmethod
+    def of(cls, summary: IngestSummary) -> "IngestReport":
+        """Make one from the inside."""
+        return cls(
+            added=summary.added,
+            updated=summary.updated,
+            unchanged=summary.unchanged,
+            failed=[Failure(path=uri, reason=reason) for uri, reason in summary.failed],
+            chunks=summary.chunks,
+            embedded=summary.embedded,
+            seconds=round(summary.seconds, 3),
+        )
+
+
+class Hit(Wire):
+    """A passage found by a search."""
+
+    chunk_id: int
+    document: Document
+    version: int
+    start: int
+    end: int
+    score: float
+    text: str
+    page: int | None
+    section: str | None
+
+    @classmethod
+    def of(cls, passage: Passage) -> "Hit":
+        """Make one from the inside."""
+        return cls(
+            chunk_id=passage.chunk_id,
+            document=Document.of(passage.document),
+            version=passage.version,
+            start=passage.start,
+            end=passage.end,
+            score=round(passage.score, 6),
+            text=passage.text,
+            page=passage.page,
+            section=passage.section,
+        )
+
+
+class SearchResult(Wire):
+    """Passages, best first."""
+
+    hits: list[Hit]
+
+
+class TextPositionSelector(Wire):
+    """Offsets in code points (W3C Web Annotation)."""
+
+    type: Literal["TextPositionSelector"] = "TextPositionSelector"
+    start: int
+    end: int
+
+
+class TextQuoteSelector(Wire):
+    """The quote with 32 characters on either side (W3C Web Annotation)."""
+
+    type: Literal["TextQuoteSelector"] = "TextQuoteSelector"
+    exact: str
+    prefix: str
+    suffix: str
+
+
+class Citation(Wire):
+    """Exact characters of a document version: ``text[start:end] == quote``."""
+
+    index: int
+    document: Document
+    version: int
+    text_sha256: str
+    start: int
+    end: int
+    quote: str
+    page: int | None
+    section: str | None
+    selectors: list[TextPositionSelector | TextQuoteSelector]
+
+    @classmethod
+    def of(cls, citation: RagCitation) -> "Citation":
+        """Make one from the inside."""
+        return cls(
+            index=citation.index,
+            document=Document.of(citation.document),
+            version=citation.version,
+            text_sha256=citation.text_sha256,
+            start=citation.start,
+            end=citation.end,
+            quote=citation.quote,
+            page=citation.page,
+            section=citation.section,
+            selectors=[
+                TextPositionSelector(start=citation.start, end=citation.end),
+                TextQuoteSelector(
+                    exact=citation.quote, prefix=citation.before, suffix=citation.after
+                ),
+            ],
+        )
+
+
+class Segment(Wire):
+    """A run of the answer; ``citation`` is the index of the citation it was copied from."""
+
+    text: str
+    origin: Literal["copied", "generated"]
+    probability: float
+    citation: int | None
+
+
+class GuardMiss(Wire):
+    """What a guard did not find in the evidence."""
+
+    name: str
+    missing: list[str]
+
+
+class Claim(Wire):
+    """A statement of the answer with its verdict; ``evidence`` are citation indexes."""
+
+    text: str
+    verdict: Literal["supported", "contradicted", "unsupported"]
+    p_supported: float | None
+    p_contradicted: float | None
+    evidence: list[int]
+    guards: list[GuardMiss]
+
+    @classmethod
+    def of(cls, verdict: Verdict) -> "Claim":
+        """Make one from the inside."""
+        return cls(
+            text=verdict.claim.text,
+            verdict=verdict.label,
+            p_supported=verdict.p_supported,
+            p_contradicted=verdict.p_contradicted,
+            evidence=list(verdict.claim.citations),
+            guards=_guards(verdict),
+        )
+
+
+class Receipt(Wire):
+    """The answer's place in the log."""
+
+    leaf_hash: str
+    log_size: int
+
+
+class ReadAnswer(Wire):
+    """An answer to a question on given passages; nothing of it is stored."""
+
+    status: Literal["answered", "abstained"]
+    text: str
+    reason: str | None
+    segments: list[Segment]
+    citations: list[Citation]
+    claims: list[Claim]
+    confidence: float
+    passages: list[Hit]
+    models: dict[str, str]
+    timings_ms: dict[str, float]
+
+    @classmethod
+    def fields_of(cls, answer: RagAnswer) -> dict[str, Any]:
+        """Return the fields; of an abstention, nothing that the draft said."""
+        answered = answer.status == "answered"
+        return {
+            "status": answer.status,
+            "text": answer.text,
+            "reason": answer.decision.reason,
+            "segments": [
+                Segment(
+                    text=segment.text,
+                    origin=segment.origin,
+                    probability=round(segment.probability, 6),
+                    citation=segment.citation,
+                )
+                for segment in answer.segments
+                if answered
+            ],
+            "citations": [Citation.of(c) for c in answer.citations if answered],
+            "claims": [Claim.of(verdict) for verdict in answer.verdicts if answered],
+            "confidence": round(answer.confidence, 6),
+            "passages": [Hit.of(passage) for passage in answer.passages],
+            "models": dict(answer.models),
+            "timings_ms": dict(answer.timings_ms),
+        }
+
+    @classmethod
+    def of(cls, answer: RagAnswer) -> "ReadAnswer":
+        """Make one from the inside."""
+        return cls(**cls.fields_of(answer))
+
+
+class Answer(ReadAnswer):
+    """An answer that is in the log; ``answer_id`` is its record's id."""
+
+    answer_id: str
+    receipt: Receipt
+
+    @classmethod
+    def recorded(cls, recorded: RecordedAnswer) -> "Answer":
+        """Make one from the inside."""
+        return cls(
+            answer_id=recorded.record.id,
+            receipt=Receipt(leaf_hash=recorded.record.leaf_hash, log_size=recorded.log_size),
+            **cls.fields_of(recorded.answer),
+        )
+
+
+class EvidenceSpan(Wire):
+    """Characters of the evidence text with this index (from 0)."""
+
+    evidence: int
+    start: int
+    end: int
+    text: str
+
+
+class Check(Wire):
+    """The verdict on a claim against given evidence."""
+
+    verdict: Literal["supported", "contradicted", "unsupported"]
+    p_supported: float | None
+    p_contradicted: float | None
+    evidence_span: EvidenceSpan | None
+    guards: list[GuardMiss]
+
+    @classmethod
+    def of(cls, verdict: Verdict) -> "Check":
+        """Make one from the inside."""
+        span = verdict.evidence_span
+        return cls(
+            verdict=verdict.label,
+            p_supported=verdict.p_supported,
+            p_contradicted=verdict.p_contradicted,
+            evidence_span=EvidenceSpan(
+                evidence=span.evidence, start=span.start, end=span.end, text=span.text
+            )
+            if span
+            else None,
+            guards=_guards(verdict),
+        )
+
+
+class AuditEntry(Wire):
+    """A record of the log in a listing."""
+
+    id: str
+    sequence: int
+    kind: str
+    knowledge_base: str
+    status: str
+    created_at: datetime.datetime
+    leaf_hash: str
+
+    @classmethod
+    def of(cls, row: AuditRow) -> "AuditEntry":
+        """Make one from the inside."""
+        return cls(
+            id=row.id,
+            sequence=row.sequence,
+            kind=row.kind,
+            knowledge_base=row.kb_name,
+            status=row.status,
+            created_at=row.created_at,
+            leaf_hash=row.leaf_hash,
+        )
+
+
+class AuditRecord(AuditEntry):
+    """A record with its receipt, and the exact bytes (as text) that the leaf hash is of."""
+
+    receipt: dict[str, Any]
+    canonical: str
+
+
+def _guards(verdict: Verdict) -> list[GuardMiss]:
+    return [GuardMiss(name=guard.name, missing=list(guard.missing)) for guard in verdict.guards]

@@ -1,0 +1,104 @@
+"""Texts to unit vectors with a sentence-transformers model."""
+
+import logging
+import threading
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from rag.errors import ModelError
+from rag.models import resolve
+from rag.protocols import Vectors
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+    from tokenizers import Tokenizer
+
+log = logging.getLogger(__name__)
+
+
+class SentenceEmbedder:
+    """The bi-encoder; weights and torch are loaded at the first use, the tokenizer before.
+
+    Args:
+        reference: a model reference (see `rag.models`).
+        device: "auto", "cpu" or "cuda".
+        batch_size: texts per forward pass.
+
+    Raises:
+        ModelError: the model can't be loaded.
+    """
+
+    def __init__(self, reference: str, *, device: str = "auto", batch_size: int = 32) -> None:
+        self._files = resolve(reference)
+        self._device = None if device == "auto" else device
+        self._batch_size = batch_size
+        self._lock = threading.Lock()
+        self._model: SentenceTransformer | None = None
+        self._tokenizer: Tokenizer | None = None
+
+    @property
+    def digest(self) -> str:
+        """Sha256 of the weights."""
+        return self._files.digest
+
+    @property
+    def dimension(self) -> int:
+        """Length of a vector."""
+        dimension = self._loaded().get_embedding_dimension()
+        if dimension is None:
+            raise ModelError(f"{self._files.reference}: the model doesn't name its dimension")
+        return dimension
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """Count each text's tokens, without special tokens and never truncated."""
+        encodings = self._fast_tokenizer().encode_batch(list(texts), add_special_tokens=False)
+        return [len(encoding) for encoding in encodings]
+
+    def embed(self, texts: Sequence[str]) -> Vectors:
+        """Embed texts, sorted by length inside so that batches waste little padding.
+
+        Returns:
+            (n, dimension) float32, rows of length 1, in the order given.
+        """
+        if not texts:
+            return np.zeros((0, self.dimension), dtype=np.float32)
+        with self._lock:  # One forward pass at a time: torch uses all cores for each.
+            vectors = self._loaded().encode(
+                list(texts),
+                batch_size=self._batch_size,
+                normalize_embeddings=True,
+                convert_to_numpy=True,
+                show_progress_bar=False,
+            )
+        return np.ascontiguousarray(vectors, dtype=np.float32)
+
+    def _fast_tokenizer(self) -> "Tokenizer":
+        if self._tokenizer is None:
+            from tokenizers import Tokenizer
+
+            path = self._files.path / "tokenizer.json"
+            if not path.is_file():
+                raise ModelError(f"{self._files.reference}: {path} is missing")
+            tokenizer = Tokenizer.from_file(str(path))
+            tokenizer.no_truncation()
+            tokenizer.no_padding()
+            self._tokenizer = tokenizer
+        return self._tokenizer
+
+    def _loaded(self) -> "SentenceTransformer":
+        if self._model is None:
+            # Takes seconds, so commands that embed nothing never pay for it.
+            from sentence_transformers import SentenceTransformer
+
+            log.info("loading %s", self._files.reference)
+            try:
+                self._model = SentenceTransformer(
+                    str(self._files.path), device=self._device, local_files_only=True
+                )
+            except (OSError, ValueError, RuntimeError) as error:
+                raise ModelError(
+                    f"{self._files.reference} can't be loaded from {self._files.path}: {error}"
+                ) from error
+        return self._model

@@ -1,0 +1,113 @@
+"""Turns files into sources, archives into the files they hold."""
+
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from indexer.load.archive import Budget, Member, is_plain_archive, members
+from indexer.load.detect import is_zip
+from indexer.load.limits import Limits
+from indexer.load.loaded import LoadFailure
+from indexer.load.names import why_unreadable
+from rag.errors import LoadError
+
+MAX_ARCHIVE_DEPTH = 2
+"""Archives in archives are expanded this far."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A file to load.
+
+    Attributes:
+        uri: its name; in a folder its path under that folder; in an archive "archive.zip/path".
+        path: where its bytes are.
+        temporary: whether it was expanded from an archive.
+    """
+
+    uri: str
+    path: Path
+    temporary: bool = False
+
+    def discard(self) -> None:
+        """Delete it if it is temporary; spares disk while a large archive is worked through."""
+        if self.temporary:
+            self.path.unlink(missing_ok=True)
+
+
+class Expander:
+    """Expands archives into a folder, one file at a time, as its results are asked for."""
+
+    def __init__(self, folder: Path, limits: Limits) -> None:
+        self._folder = folder
+        self._limits = limits
+        self._count = 0
+
+    def sources(self, uri: str, path: Path) -> Iterator[Source | LoadFailure]:
+        """Return the file itself, or the files of the archive that it is by content."""
+        try:
+            status = path.stat()
+            if not stat.S_ISREG(status.st_mode):
+                yield LoadFailure(uri, "is not a regular file; leave it out")
+                return
+            is_archive = _is_archive(path, uri, self._limits)
+        except OSError as error:
+            yield LoadFailure(uri, why_unreadable(error))
+            return
+        if is_archive:
+            budget = Budget(uri, self._limits, status.st_size)
+            yield from self._expand(uri, path, budget, depth=1)
+        else:
+            yield Source(uri, path)
+
+    def _expand(
+        self, uri: str, path: Path, budget: Budget, depth: int
+    ) -> Iterator[Source | LoadFailure]:
+        try:
+            with path.open("rb") as stream:
+                for member in members(stream, uri, self._limits, budget):
+                    if isinstance(member, LoadFailure):
+                        yield member
+                    else:
+                        yield from self._expand_member(member, budget, depth)
+        except LoadError as error:
+            if budget.spent and depth > 1:
+                raise  # the outermost archive is to blame
+            yield LoadFailure(uri, str(error).removeprefix(f"{uri}: "))
+        except OSError as error:
+            yield LoadFailure(uri, why_unreadable(error))
+
+    def _expand_member(
+        self, member: Member, budget: Budget, depth: int
+    ) -> Iterator[Source | LoadFailure]:
+        # Where it lies says nothing of its name in the archive, so that name can't lead anywhere.
+        self._count += 1
+        path = self._folder / str(self._count)
+        try:
+            with path.open("xb") as expanded:
+                for piece in member.pieces():
+                    expanded.write(piece)
+        except LoadError as error:
+            path.unlink(missing_ok=True)
+            if budget.spent:
+                raise
+            yield LoadFailure(member.uri, str(error).removeprefix(f"{member.uri}: "))
+            return
+        if not _is_archive(path, member.uri, self._limits):
+            yield Source(member.uri, path, temporary=True)
+            return
+        if depth < MAX_ARCHIVE_DEPTH:
+            yield from self._expand(member.uri, path, budget, depth + 1)
+        else:
+            yield LoadFailure(
+                member.uri, "is an archive too deep in other archives; add it on its own"
+            )
+        path.unlink(missing_ok=True)
+
+
+def _is_archive(path: Path, uri: str, limits: Limits) -> bool:
+    with path.open("rb") as stream:
+        head = stream.read(4)
+        stream.seek(0)
+        return is_zip(head) and is_plain_archive(stream, uri, limits)

@@ -1,0 +1,1 @@
+"""Knowledge bases: documents, versions, index generations and the log of answers."""

@@ -1,0 +1,118 @@
+"""Receipts: everything an answer came from, as one canonical JSON object (RFC 8785)."""
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+import rfc8785
+
+import rag
+from rag.types import Answer, Passage, Token
+
+SCHEMA = "grounded-rag/receipt/1"
+
+
+def answer_receipt(
+    answer: Answer,
+    *,
+    kb_name: str,
+    settings_digest: str,
+    embedder: str,
+    generation: int,
+    generation_digest: str,
+    asker: str,
+) -> dict[str, Any]:
+    """Return the receipt of an answer or abstention; the log adds its id, place and time.
+
+    Args:
+        answer: as the pipeline returned it, the draft of an abstention included.
+        kb_name: the knowledge base asked.
+        settings_digest: sha256 of the settings that shape answers.
+        embedder: reference and digest of the bi-encoder.
+        generation: number of the index generation searched.
+        generation_digest: sha256 of its manifest.
+        asker: who asked.
+    """
+    return {
+        "schema": SCHEMA,
+        "software": f"grounded-rag {rag.__version__}",
+        "kind": "answer",
+        "knowledge_base": kb_name,
+        "asker": asker,
+        "question": answer.question,
+        "status": answer.status,
+        "text": answer.text,
+        "reason": answer.decision.reason,
+        "settings_sha256": settings_digest,
+        "models": {**answer.models, "embedder": embedder},
+        "index": {"generation": generation, "manifest_sha256": generation_digest},
+        "passages": [_passage(passage) for passage in answer.passages],
+        "draft": {
+            "confidence": answer.draft.confidence,
+            "features": dict(answer.draft.features),
+            "tokens": [_token(token) for token in answer.draft.tokens],
+        },
+        "citations": [
+            {
+                "index": citation.index,
+                "document": citation.document.uri,
+                "document_id": citation.document.id,
+                "version": citation.version,
+                "text_sha256": citation.text_sha256,
+                "start": citation.start,
+                "end": citation.end,
+                "quote": citation.quote,
+            }
+            for citation in answer.citations
+        ],
+        "verdicts": [
+            {
+                "claim": verdict.claim.text,
+                "citations": list(verdict.claim.citations),
+                "label": verdict.label,
+                "p_supported": verdict.p_supported,
+                "p_contradicted": verdict.p_contradicted,
+                "guards": [
+                    {"name": guard.name, "missing": list(guard.missing)} for guard in verdict.guards
+                ],
+                "evidence_span": verdict.evidence_span and verdict.evidence_span.text,
+            }
+            for verdict in answer.verdicts
+        ],
+        "decision": {
+            "probability": answer.decision.probability,
+            "threshold": answer.decision.threshold,
+        },
+        "timings_ms": dict(answer.timings_ms),
+    }
+
+
+def canonical(receipt: Mapping[str, Any]) -> bytes:
+    """Return the canonical JSON bytes of a receipt (RFC 8785)."""
+    return rfc8785.dumps(dict(receipt))
+
+
+def leaf_hash(receipt: bytes) -> str:
+    """Return the Merkle leaf hash of canonical receipt bytes (RFC 6962, section 2.1)."""
+    return hashlib.sha256(b"\x00" + receipt).hexdigest()
+
+
+def _passage(passage: Passage) -> dict[str, Any]:
+    return {
+        "chunk_id": passage.chunk_id,
+        "document": passage.document.uri,
+        "version": passage.version,
+        "start": passage.start,
+        "end": passage.end,
+        "score": passage.score,
+        "scores": dict(passage.scores),
+        "version_text_sha256": passage.text_sha256,
+        "text_sha256": hashlib.sha256(passage.text.encode()).hexdigest(),
+    }
+
+
+def _token(token: Token) -> list[Any]:
+    """Return [text, probability, copy share, passage, start, end], null where it is generated."""
+    pointer = token.pointer
+    place = [pointer.passage, pointer.start, pointer.end] if pointer else [None, None, None]
+    return [token.text, token.probability, token.copy_share, *place]

@@ -1,0 +1,320 @@
+"""A knowledge base as its users know it: open, ingest, search, ask, and the log of answers."""
+
+import hashlib
+import json
+import re
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from indexer.embed import SentenceEmbedder
+from knowledge_bases.audit.receipt import answer_receipt, canonical
+from knowledge_bases.database import Database
+from knowledge_bases.ingest import Ingest, IngestSummary, Progress
+from knowledge_bases.lifecycle import Lifecycle
+from knowledge_bases.store import Store
+from knowledge_bases.store.documents import DocumentState
+from knowledge_bases.store.log import NewRecord
+from knowledge_bases.tables import AuditRow, KnowledgeBaseRow
+from rag.calibration import Calibration
+from rag.decide import CalibratedDecider
+from rag.errors import DigestMismatch, RecordError, StorageError, UsageError
+from rag.generate.extractive import ExtractiveGenerator
+from rag.pipeline import Pipeline, checked_question
+from rag.protocols import Embedder, Generator, Ids
+from rag.retrieve import HybridRetriever
+from rag.settings import Settings
+from rag.types import Answer, Filters, Passage
+from rag.verify.guards import GuardVerifier
+
+_NAME = re.compile(r"[^\W_][\w.-]{0,99}")
+_ANSWER_SETTINGS = (
+    "candidates",
+    "fusion",
+    "passages",
+    "answer_threshold",
+    "max_question_chars",
+)
+NO_FILTERS = Filters()
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedAnswer:
+    """An answer with its place in the log; there is no answer without one."""
+
+    answer: Answer
+    record: AuditRow
+
+    @property
+    def log_size(self) -> int:
+        """Records in the log once this one was in it."""
+        return self.record.sequence + 1
+
+
+class Home:
+    """Everything under one home folder: the database, the indexes, and the models in memory.
+
+    Args:
+        settings: names the folder.
+        embedder: replaces the settings' one.
+
+    Raises:
+        StorageError: the folder or database can't be used.
+    """
+
+    def __init__(self, settings: Settings, *, embedder: Embedder | None = None) -> None:
+        self.settings = settings
+        self._database = Database(settings)
+        self.store = Store.on(self._database)
+        self._given_embedder = embedder
+        self._open: dict[int, KnowledgeBase] = {}
+
+    @cached_property
+    def embedder(self) -> Embedder:
+        """The bi-encoder, one for all knowledge bases."""
+        return self._given_embedder or SentenceEmbedder(
+            self.settings.embedder,
+            device=self.settings.device,
+            batch_size=self.settings.embed_batch_size,
+        )
+
+    @cached_property
+    def calibration(self) -> Calibration:
+        """The fitted weights and thresholds, checked against the embedder.
+
+        Raises:
+            DigestMismatch: they were fitted on another embedder.
+        """
+        calibration = Calibration.from_settings(self.settings)
+        calibration.check_fits(self.embedder.digest)
+        return calibration
+
+    @cached_property
+    def generator(self) -> Generator:
+        """What writes answers."""
+        return ExtractiveGenerator(self.embedder, self.calibration)
+
+    def pipeline(self, **parts: object) -> Pipeline:
+        """Return the line from question to answer with these parts put in."""
+        return Pipeline(
+            generator=self.generator,
+            verifier=GuardVerifier(),
+            decider=CalibratedDecider(self.calibration, threshold=self.settings.answer_threshold),
+            candidates=self.settings.candidates,
+            passages=self.settings.passages,
+            max_question_chars=self.settings.max_question_chars,
+            **parts,  # type: ignore[arg-type]
+        )
+
+    def create(self, name: str) -> "KnowledgeBase":
+        """Create a knowledge base.
+
+        Raises:
+            UsageError: the name can't be used.
+            AlreadyExists: it is taken.
+        """
+        if not _NAME.fullmatch(name):
+            raise UsageError(
+                f"{name[:120]!r} can't be a name: use at most 100 letters, digits, '.', '-' and "
+                "'_', a letter or digit first"
+            )
+        row = self.store.kbs.create(
+            name,
+            embedder=self.settings.embedder,
+            embedder_digest=self.embedder.digest,
+            dimension=self.embedder.dimension,
+            chunk_tokens=self.settings.chunk_tokens,
+            chunk_overlap_tokens=self.settings.chunk_overlap_tokens,
+        )
+        return self._opened(row)
+
+    def open(self, name: str) -> "KnowledgeBase":
+        """Open a knowledge base.
+
+        Raises:
+            NotFound: there is none of that name.
+        """
+        return self._opened(self.store.kbs.get(name))
+
+    def delete(self, name: str) -> None:
+        """Delete a knowledge base and its indexes; the log keeps its records.
+
+        Raises:
+            NotFound: there is none of that name.
+        """
+        row = self.store.kbs.get(name)
+        self._open.pop(row.id, None)
+        self.store.kbs.delete(row.id)
+        shutil.rmtree(self.folder(row.id), ignore_errors=True)
+
+    def folder(self, kb_id: int) -> Path:
+        """Return where a knowledge base's index generations lie."""
+        return self.settings.home / "indexes" / str(kb_id)
+
+    def close(self) -> None:
+        """Close the database."""
+        self._database.close()
+
+    def __enter__(self) -> "Home":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _opened(self, row: KnowledgeBaseRow) -> "KnowledgeBase":
+        return self._open.setdefault(row.id, KnowledgeBase(self, row))
+
+
+class KnowledgeBase:
+    """One knowledge base; get it from `Home`."""
+
+    def __init__(self, home: Home, row: KnowledgeBaseRow) -> None:
+        self._home = home
+        self._store = home.store
+        self.row = row
+        self.lifecycle = Lifecycle(home.store, row, home.folder(row.id), home.settings)
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return self.row.name
+
+    def ingest(
+        self,
+        paths: Sequence[Path],
+        *,
+        tags: Sequence[str] = (),
+        progress: Progress = lambda result: None,
+    ) -> IngestSummary:
+        """Take in files, folders and archives; see `Ingest.run`.
+
+        Raises:
+            DigestMismatch: the knowledge base was made with another embedder.
+            StorageError: the disk or the database refused a write.
+        """
+        run = Ingest(
+            self._store, self.row, self.lifecycle, self._checked_embedder(), self._home.settings
+        )
+        return run.run(paths, tags=tags, progress=progress)
+
+    def documents(self) -> list[DocumentState]:
+        """Return all documents by URI."""
+        return self._store.documents.all(self.row.id)
+
+    def document(self, uri: str) -> DocumentState:
+        """Return one document.
+
+        Raises:
+            NotFound: there is none of that URI.
+        """
+        return self._store.documents.get(self.row.id, uri)
+
+    def delete_document(self, uri: str) -> int:
+        """Take a document out of every search at once and return how many chunks went.
+
+        Its versions stay, so that citations in the log still resolve.
+
+        Raises:
+            NotFound: there is none of that URI.
+        """
+        retired = self._store.changes.delete_document(self.row.id, uri)
+        # Search leaves it out from here on; this only clears the index files of it.
+        self.lifecycle.catch_up()
+        return retired
+
+    def search(self, query: str, *, k: int = 10, filters: Filters = NO_FILTERS) -> list[Passage]:
+        """Return the best passages for a query.
+
+        Raises:
+            QuestionError: the query is empty or too long.
+            UsageError: k is not between 1 and 1,000.
+        """
+        if not 1 <= k <= 1_000:
+            raise UsageError(f"k is {k}; ask for 1 to 1000 passages")
+        query = checked_question(query, self._home.settings.max_question_chars)
+        return self._retriever().retrieve(query, k, filters)
+
+    def ask(
+        self, question: str, *, filters: Filters = NO_FILTERS, asker: str = "local"
+    ) -> RecordedAnswer:
+        """Answer a question; the answer is in the log before anyone sees it.
+
+        Raises:
+            QuestionError: the question is empty or too long.
+            RecordError: the log refused the record, so there is no answer.
+        """
+        generation = self.lifecycle.current()
+        answer = self._home.pipeline(retriever=self._retriever(), source=_Sources(self)).ask(
+            question, filters
+        )
+        receipt = answer_receipt(
+            answer,
+            kb_name=self.name,
+            settings_digest=self._settings_digest(),
+            embedder=f"{self.row.embedder} {self.row.embedder_digest}",
+            generation=generation.manifest.number,
+            generation_digest=generation.digest,
+            asker=asker,
+        )
+        new = NewRecord("answer", self.name, answer.status, receipt)
+        try:
+            return RecordedAnswer(answer, self._store.log.append(new, canonical))
+        except StorageError as error:
+            raise RecordError(f"the answer could not be logged, so it is withheld: {error}") from (
+                error
+            )
+
+    def _checked_embedder(self) -> Embedder:
+        embedder = self._home.embedder
+        if embedder.digest != self.row.embedder_digest:
+            raise DigestMismatch(
+                f"knowledge base {self.name!r} was made with {self.row.embedder} "
+                f"({self.row.embedder_digest[:12]}…), not with the current embedder "
+                f"({embedder.digest[:12]}…); set RAG_EMBEDDER back or ingest into a new one"
+            )
+        return embedder
+
+    def _retriever(self) -> HybridRetriever:
+        generation = self.lifecycle.current()
+        settings = self._home.settings
+        return HybridRetriever(
+            self._checked_embedder(),
+            generation.vectors,
+            generation.lexical,
+            _Sources(self),
+            candidates=settings.candidates,
+            method=settings.fusion,
+            dense_weight=self._home.calibration.dense_weight,
+        )
+
+    def _settings_digest(self) -> str:
+        shaping = {name: getattr(self._home.settings, name) for name in _ANSWER_SETTINGS}
+        return hashlib.sha256(json.dumps(shaping, sort_keys=True).encode()).hexdigest()
+
+
+class _Sources:
+    """A knowledge base's chunks and texts as retrieval and citing need them."""
+
+    def __init__(self, kb: KnowledgeBase) -> None:
+        self._store = kb._store
+        self._kb_id = kb.row.id
+
+    def passages(self, chunk_ids: Sequence[int]) -> Mapping[int, Passage]:
+        return self._store.chunks.passages(self._kb_id, chunk_ids)
+
+    def allowed(self, filters: Filters) -> tuple[Sequence[int], Ids]:
+        return self._store.chunks.allowed(self._kb_id, filters)
+
+    def slice(self, passage: Passage, start: int, end: int) -> str:
+        return self._store.documents.slice(passage.version_id, start, end)
+
+    def place(self, passage: Passage, offset: int) -> tuple[int | None, str | None]:
+        page = passage.page
+        for mark in self._store.documents.marks(passage.version_id):
+            if mark.start > offset:
+                break
+            if mark.kind in ("page", "slide") and mark.label.isdecimal():
+                page = int(mark.label)
+        return page, passage.section

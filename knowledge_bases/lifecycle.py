@@ -1,0 +1,218 @@
+"""Index generations of one knowledge base: which is current, catching up, repair, clean-up."""
+
+import logging
+import shutil
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock
+
+from indexer.generation import Generation, build, can_continue, publish
+from knowledge_bases.store import Store
+from knowledge_bases.tables import KnowledgeBaseRow
+from rag.errors import IndexCorrupt, NotFound, StorageError
+from rag.settings import Settings
+
+log = logging.getLogger(__name__)
+
+REFRESH_SECONDS = 5.0
+"""How often a long-lived process looks for changes that other processes made."""
+_BUILDING = "building-"
+
+
+class Lifecycle:
+    """Keeps the published generation in step with the database, which is the truth.
+
+    Args:
+        store: the database.
+        kb: the knowledge base.
+        folder: where its generations lie.
+        settings: sizes and how many generations are kept.
+    """
+
+    def __init__(
+        self, store: Store, kb: KnowledgeBaseRow, folder: Path, settings: Settings
+    ) -> None:
+        self._store = store
+        self._kb = kb
+        self._folder = folder
+        self._settings = settings
+        self._opened: Generation | None = None
+        self._checked = -REFRESH_SECONDS
+        self._lock = threading.RLock()
+
+    def current(self) -> Generation:
+        """Return a generation to search in, caught up if others have changed the documents.
+
+        Where catching up fails for want of room or rights, the newest readable one is served.
+
+        Raises:
+            StorageError: there is none and none can be built.
+        """
+        with self._lock:
+            if self._opened and time.monotonic() - self._checked < REFRESH_SECONDS:
+                return self._opened
+            try:
+                return self.catch_up()
+            except StorageError as error:
+                opened = self._newest()
+                if opened is None:
+                    raise
+                log.warning("searching generation %s: %s", opened.path.name, error)
+                self._checked = time.monotonic()
+                self._opened = opened
+                return opened
+
+    def catch_up(self) -> Generation:
+        """Publish what the newest generation doesn't show yet and return the one that does.
+
+        Raises:
+            StorageError: the disk refused it.
+        """
+        with self._lock:
+            opened = self._newest()
+            if opened is None or opened.manifest.revision < self._revision():
+                with self._building():
+                    opened = self._newest()  # Another process may have been faster.
+                    if opened is None or opened.manifest.revision < self._revision():
+                        opened = self._build(opened)
+            self._opened = opened
+            self._checked = time.monotonic()
+            return opened
+
+    def rebuild(self) -> Generation:
+        """Build a generation from the database alone.
+
+        Raises:
+            StorageError: the disk refused it.
+        """
+        with self._lock, self._building():
+            self._opened = self._build(None)
+            return self._opened
+
+    def problems(self) -> Iterator[str]:
+        """Yield what is wrong with the generations on disk, one line each."""
+        numbers = self._numbers()
+        for number in numbers:
+            try:
+                Generation(self._path(number), self._settings).verify()
+            except (IndexCorrupt, NotFound) as error:
+                yield str(error)
+        with self._building():
+            leftovers = [path.name for path in self._leftovers()]
+        if leftovers:
+            yield f"{len(leftovers)} unfinished index build(s); the next ingest removes them"
+
+    def _newest(self) -> Generation | None:
+        """Return the newest readable generation; a damaged one is set aside."""
+        for number in reversed(self._numbers()):
+            if self._opened and self._opened.manifest.number == number:
+                return self._opened
+            try:
+                generation = Generation(self._path(number), self._settings)
+            except (IndexCorrupt, NotFound) as error:
+                log.warning("%s; it is set aside and rebuilt", error)
+                self._set_aside(number)
+                continue
+            if generation.manifest.embedder_sha256 == self._kb.embedder_digest:
+                return generation
+        return None
+
+    def _build(self, previous: Generation | None) -> Generation:
+        for path in self._leftovers():
+            shutil.rmtree(path, ignore_errors=True)
+        revision = self._revision()
+        chunks = self._store.chunks.count_live(self._kb.id)
+        retired: list[int] = []
+        if previous:
+            retired = self._store.chunks.retired(
+                self._kb.id, after_revision=previous.manifest.revision
+            )
+            if not can_continue(
+                previous,
+                chunks=chunks,
+                retired=len(retired),
+                embedder_sha256=self._kb.embedder_digest,
+                settings=self._settings,
+            ):
+                previous, retired = None, []
+        noted = self._store.generations.all(self._kb.id)
+        number = 1 + max([row.number for row in noted] + self._numbers(), default=0)
+        target = self._folder / f"{_BUILDING}{uuid.uuid4().hex}"
+        build(
+            target,
+            number=number,
+            revision=revision,
+            chunks=chunks,
+            dimension=self._kb.dimension,
+            embedder_sha256=self._kb.embedder_digest,
+            previous=previous,
+            added=self._store.chunks.live(
+                self._kb.id,
+                after_revision=previous.manifest.revision if previous else 0,
+                up_to_revision=revision,
+            ),
+            retired=retired,
+            settings=self._settings,
+        )
+        publish(target, self._path(number))
+        opened = Generation(self._path(number), self._settings)
+        self._store.generations.add(
+            self._kb.id,
+            number=number,
+            revision=revision,
+            chunks=chunks,
+            vectors_kind=opened.manifest.vectors_kind,
+            manifest_sha256=opened.digest,
+        )
+        log.info("published generation %d of knowledge base %d", number, self._kb.id)
+        for old in self._numbers()[: -self._settings.keep_generations]:
+            self._store.generations.mark_removed(self._kb.id, old)
+            shutil.rmtree(self._path(old), ignore_errors=True)
+        return opened
+
+    @contextmanager
+    def _building(self) -> Iterator[None]:
+        """Hold the lock that only one process at a time has while it builds."""
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(self._folder / "build.lock")
+            lock.acquire()
+        except OSError as error:
+            raise StorageError(
+                f"the index folder {self._folder} can't be written to: {error.strerror}"
+            ) from error
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def _revision(self) -> int:
+        return self._store.kbs.get(self._kb.name).revision
+
+    def _path(self, number: int) -> Path:
+        return self._folder / f"{number:08}"
+
+    def _numbers(self) -> list[int]:
+        if not self._folder.is_dir():
+            return []
+        return sorted(int(path.name) for path in self._folder.iterdir() if path.name.isdecimal())
+
+    def _leftovers(self) -> list[Path]:
+        return [
+            path
+            for path in self._folder.iterdir()
+            if path.name.startswith((_BUILDING, "damaged-")) and path.is_dir()
+        ]
+
+    def _set_aside(self, number: int) -> None:
+        try:
+            self._path(number).rename(self._folder / f"damaged-{number:08}-{uuid.uuid4().hex}")
+        except OSError as error:
+            raise StorageError(
+                f"the damaged index {self._path(number)} can't be set aside: {error.strerror}"
+            ) from error

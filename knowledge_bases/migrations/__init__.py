@@ -1,0 +1,1 @@
+"""Alembic migrations; `knowledge_bases.database` runs them on opening."""

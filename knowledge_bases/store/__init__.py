@@ -1,0 +1,37 @@
+"""The only SQL: one small class per table or two, bundled as `Store`."""
+
+from dataclasses import dataclass
+
+from knowledge_bases.database import Database
+from knowledge_bases.store.changes import Changes
+from knowledge_bases.store.chunks import Chunks
+from knowledge_bases.store.documents import Documents
+from knowledge_bases.store.knowledge_bases import KnowledgeBases
+from knowledge_bases.store.log import Log
+from knowledge_bases.store.operations import Generations, Jobs
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """All reads and writes of what is kept; each method is a transaction of its own."""
+
+    kbs: KnowledgeBases
+    documents: Documents
+    changes: Changes
+    chunks: Chunks
+    generations: Generations
+    jobs: Jobs
+    log: Log
+
+    @classmethod
+    def on(cls, database: Database) -> "Store":
+        """Make the store on an open database."""
+        return cls(
+            KnowledgeBases(database),
+            Documents(database),
+            Changes(database),
+            Chunks(database),
+            Generations(database),
+            Jobs(database),
+            Log(database),
+        )

@@ -1,0 +1,193 @@
+"""Every change of the searchable documents, each in one transaction."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from sqlalchemy import delete, insert, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Session
+
+from indexer.load.loaded import Loaded
+from knowledge_bases.database import Database
+from knowledge_bases.store.shared import locked_kb, now
+from knowledge_bases.tables import (
+    ChunkRow,
+    DocumentRow,
+    DocumentTagRow,
+    EmbeddingRow,
+    VersionRow,
+)
+from rag.errors import NotFound
+from rag.protocols import Vectors
+from rag.types import CONTEXT_CHARS, Chunk
+
+Outcome = Literal["added", "updated", "unchanged"]
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedVersion:
+    """A document ready to be stored: loaded, cut, and its chunks' embedding inputs digested."""
+
+    uri: str
+    title: str
+    loaded: Loaded
+    chunks: tuple[Chunk, ...]
+    inputs_sha256: tuple[str, ...]
+    tags: tuple[str, ...]
+
+
+class Changes:
+    """Adding versions, deleting documents, tagging."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def add_vectors(self, kb_id: int, vectors: Mapping[str, Vectors]) -> None:
+        """Keep vectors by the digest of what was embedded; known ones are left as they are.
+
+        Raises:
+            NotFound: the knowledge base was deleted meanwhile.
+        """
+        with self._database.write() as session:
+            kb = locked_kb(session, kb_id)
+            rows = [
+                {
+                    "model_digest": kb.embedder_digest,
+                    "input_sha256": digest,
+                    "vector": vector.astype("<f4").tobytes(),
+                }
+                for digest, vector in vectors.items()
+            ]
+            dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
+            session.execute(dialect.insert(EmbeddingRow).on_conflict_do_nothing(), rows)
+
+    def add_versions(self, kb_id: int, prepared: Sequence[PreparedVersion]) -> list[Outcome]:
+        """Store document versions with their chunks, all or none of them.
+
+        Args:
+            kb_id: the knowledge base.
+            prepared: versions whose chunks' vectors are stored already; one whose content is the
+                document's current one is left out.
+
+        Raises:
+            NotFound: the knowledge base was deleted meanwhile.
+        """
+        with self._database.write() as session:
+            kb = locked_kb(session, kb_id)
+            revision = kb.revision + 1
+            outcomes = [_add_version(session, kb_id, revision, version) for version in prepared]
+            if any(outcome != "unchanged" for outcome in outcomes):
+                kb.revision = revision
+        return outcomes
+
+    def set_tags(self, kb_id: int, uri: str, tags: Sequence[str]) -> None:
+        """Replace a document's tags."""
+        with self._database.write() as session:
+            document = session.scalar(
+                select(DocumentRow).where(DocumentRow.kb_id == kb_id, DocumentRow.uri == uri)
+            )
+            if document is not None:
+                _set_tags(session, document.id, tags)
+
+    def delete_document(self, kb_id: int, uri: str) -> int:
+        """Take a document out of every search; its versions stay for old citations.
+
+        Returns:
+            How many chunks went out of search.
+
+        Raises:
+            NotFound: no live document has that URI.
+        """
+        with self._database.write() as session:
+            kb = locked_kb(session, kb_id)
+            document = session.scalar(
+                select(DocumentRow).where(
+                    DocumentRow.kb_id == kb_id,
+                    DocumentRow.uri == uri,
+                    DocumentRow.deleted_at.is_(None),
+                )
+            )
+            if document is None:
+                raise NotFound(f"there is no document {uri!r} here; `rag doc list` shows them all")
+            kb.revision += 1
+            document.deleted_at = now()
+            return _retire(session, document.id, kb.revision)
+
+
+def _add_version(session: Session, kb_id: int, revision: int, prepared: PreparedVersion) -> Outcome:
+    loaded = prepared.loaded
+    document = session.scalar(
+        select(DocumentRow).where(DocumentRow.kb_id == kb_id, DocumentRow.uri == prepared.uri)
+    )
+    newest = document and session.scalar(
+        select(VersionRow)
+        .where(VersionRow.document_id == document.id)
+        .order_by(VersionRow.number.desc())
+        .limit(1)
+    )
+    if (
+        document
+        and newest
+        and not document.deleted_at
+        and newest.content_sha256 == loaded.content_sha256
+    ):
+        return "unchanged"
+    was_live = document is not None and document.deleted_at is None
+    if document is None:
+        document = DocumentRow(kb_id=kb_id, uri=prepared.uri, created_at=now(), title="")
+        session.add(document)
+    document.title = prepared.title
+    document.date = loaded.date
+    document.deleted_at = None
+    session.flush()
+    _set_tags(session, document.id, prepared.tags)
+    _retire(session, document.id, revision)
+    version = VersionRow(
+        document_id=document.id,
+        number=newest.number + 1 if newest else 1,
+        content_sha256=loaded.content_sha256,
+        text_sha256=hashlib.sha256(loaded.text.encode()).hexdigest(),
+        format=loaded.format,
+        marks=[[mark.kind, mark.start, mark.label, mark.level] for mark in loaded.marks],
+        created_at=now(),
+        text=loaded.text,
+    )
+    session.add(version)
+    session.flush()
+    rows = [
+        {
+            "kb_id": kb_id,
+            "document_id": document.id,
+            "version_id": version.id,
+            "revision": revision,
+            "start": chunk.start,
+            "end": chunk.end,
+            "page": chunk.page,
+            "section": chunk.section,
+            "context": chunk.context,
+            "before": loaded.text[max(0, chunk.start - CONTEXT_CHARS) : chunk.start],
+            "text": chunk.text,
+            "after": loaded.text[chunk.end : chunk.end + CONTEXT_CHARS],
+            "input_sha256": input_sha256,
+        }
+        for chunk, input_sha256 in zip(prepared.chunks, prepared.inputs_sha256, strict=True)
+    ]
+    if rows:
+        session.execute(insert(ChunkRow), rows)
+    return "updated" if was_live else "added"
+
+
+def _set_tags(session: Session, document_id: int, tags: Sequence[str]) -> None:
+    session.execute(delete(DocumentTagRow).where(DocumentTagRow.document_id == document_id))
+    session.add_all(DocumentTagRow(document_id=document_id, tag=tag) for tag in sorted(set(tags)))
+
+
+def _retire(session: Session, document_id: int, revision: int) -> int:
+    retired = session.execute(
+        update(ChunkRow)
+        .where(ChunkRow.document_id == document_id, ChunkRow.retired_revision.is_(None))
+        .values(retired_revision=revision)
+    )
+    return int(retired.rowcount)  # type: ignore[attr-defined]

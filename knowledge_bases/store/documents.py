@@ -1,0 +1,177 @@
+"""Documents and their versions: what they are now and what they were."""
+
+import datetime
+from dataclasses import dataclass
+
+from sqlalchemy import Select, func, select
+
+from indexer.load.loaded import Mark
+from knowledge_bases.database import Database
+from knowledge_bases.store.shared import parts, utc
+from knowledge_bases.tables import ChunkRow, DocumentRow, DocumentTagRow, VersionRow
+from rag.errors import NotFound
+from rag.types import Document
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentState:
+    """A document as listings show it."""
+
+    document: Document
+    version: int
+    format: str
+    date: datetime.date | None
+    tags: tuple[str, ...]
+    chunks: int
+    content_sha256: str
+    text_sha256: str
+    created_at: datetime.datetime
+
+
+class Documents:
+    """Reads of documents and versions."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def content_digests(self, kb_id: int) -> dict[str, str]:
+        """Return the current version's content digest of every live document, by URI."""
+        with self._database.read() as session:
+            rows = session.execute(
+                _current_versions(kb_id).with_only_columns(
+                    DocumentRow.uri, VersionRow.content_sha256
+                )
+            )
+            return {row.uri: row.content_sha256 for row in rows}
+
+    def all(self, kb_id: int) -> list[DocumentState]:
+        """Return all live documents by URI."""
+        return self._document_states(kb_id, _current_versions(kb_id).order_by(DocumentRow.uri))
+
+    def get(self, kb_id: int, uri: str) -> DocumentState:
+        """Return one live document.
+
+        Raises:
+            NotFound: no live document has that URI.
+        """
+        states = self._document_states(
+            kb_id, _current_versions(kb_id).where(DocumentRow.uri == uri)
+        )
+        if not states:
+            raise NotFound(f"there is no document {uri!r} here; `rag doc list` shows them all")
+        return states[0]
+
+    def uri_of(self, kb_id: int, document_id: str) -> str:
+        """Return a live document's URI by its id.
+
+        Raises:
+            NotFound: no live document has that id.
+        """
+        if document_id.isdecimal() and document_id.isascii() and len(document_id) < 19:
+            with self._database.read() as session:
+                row = session.get(DocumentRow, int(document_id))
+                if row is not None and row.kb_id == kb_id and row.deleted_at is None:
+                    return row.uri
+        raise NotFound(f"there is no document with id {document_id!r} here")
+
+    def _document_states(
+        self, kb_id: int, query: Select[DocumentRow, VersionRow]
+    ) -> list[DocumentState]:
+        with self._database.read() as session:
+            rows = session.execute(query).all()
+            ids = [document.id for document, _ in rows]
+            tags: dict[int, list[str]] = {}
+            chunks: dict[int, int] = {}
+            for part in parts(ids):
+                for tag in session.scalars(
+                    select(DocumentTagRow)
+                    .where(DocumentTagRow.document_id.in_(part))
+                    .order_by(DocumentTagRow.tag)
+                ):
+                    tags.setdefault(tag.document_id, []).append(tag.tag)
+                counted = session.execute(
+                    select(ChunkRow.document_id, func.count(ChunkRow.id))
+                    .where(ChunkRow.document_id.in_(part), ChunkRow.retired_revision.is_(None))
+                    .group_by(ChunkRow.document_id)
+                )
+                chunks.update((row[0], row[1]) for row in counted)
+        return [
+            DocumentState(
+                document=Document(str(document.id), document.uri, document.title),
+                version=version.number,
+                format=version.format,
+                date=document.date,
+                tags=tuple(tags.get(document.id, ())),
+                chunks=chunks.get(document.id, 0),
+                content_sha256=version.content_sha256,
+                text_sha256=version.text_sha256,
+                created_at=utc(version.created_at),
+            )
+            for document, version in rows
+        ]
+
+    def slice(self, version_id: int, start: int, end: int) -> str:
+        """Return characters ``[start, end)`` of a version's text.
+
+        Raises:
+            NotFound: the version is gone.
+        """
+        with self._database.read() as session:
+            found: str | None = session.scalar(
+                select(func.substr(VersionRow.text, start + 1, end - start)).where(
+                    VersionRow.id == version_id
+                )
+            )
+        if found is None:
+            raise NotFound(f"document version {version_id} is no longer stored")
+        return found
+
+    def marks(self, version_id: int) -> list[Mark]:
+        """Return the pages and headings over a version's text."""
+        with self._database.read() as session:
+            marks = session.scalar(select(VersionRow.marks).where(VersionRow.id == version_id))
+        return [Mark(kind, start, label, level) for kind, start, label, level in marks or []]  # type: ignore[arg-type]
+
+    def text(self, kb_id: int, uri: str, number: int | None = None) -> tuple[int, str]:
+        """Return (number, text) of a version, by default the newest; deleted documents have none.
+
+        Raises:
+            NotFound: there is no such version.
+        """
+        query = (
+            select(VersionRow.number, VersionRow.text)
+            .join(DocumentRow)
+            .where(
+                DocumentRow.kb_id == kb_id,
+                DocumentRow.uri == uri,
+                DocumentRow.deleted_at.is_(None),
+            )
+            .order_by(VersionRow.number.desc())
+            .limit(1)
+        )
+        if number is not None:
+            query = query.where(VersionRow.number == number)
+        with self._database.read() as session:
+            row = session.execute(query).one_or_none()
+        if row is None:
+            which = "" if number is None else f" version {number} of"
+            raise NotFound(f"there is no{which} document {uri!r} here")
+        return row[0], row[1]
+
+
+def _current_versions(kb_id: int) -> Select[DocumentRow, VersionRow]:
+    newest = (
+        select(func.max(VersionRow.number))
+        .where(VersionRow.document_id == DocumentRow.id)
+        .correlate(DocumentRow)
+        .scalar_subquery()
+    )
+    return (
+        select(DocumentRow, VersionRow)
+        .join(VersionRow, VersionRow.document_id == DocumentRow.id)
+        .where(
+            DocumentRow.kb_id == kb_id,
+            DocumentRow.deleted_at.is_(None),
+            VersionRow.number == newest,
+        )
+    )

@@ -1,0 +1,87 @@
+"""The table of knowledge bases."""
+
+from sqlalchemy import delete, func, select
+from sqlalchemy.exc import IntegrityError as SqlIntegrityError
+
+from knowledge_bases.database import Database
+from knowledge_bases.store.shared import count, live_chunks, now
+from knowledge_bases.tables import ChunkRow, DocumentRow, KnowledgeBaseRow, VersionRow
+from rag.errors import AlreadyExists, NotFound
+
+
+class KnowledgeBases:
+    """Create, find and delete knowledge bases."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def create(
+        self,
+        name: str,
+        *,
+        embedder: str,
+        embedder_digest: str,
+        dimension: int,
+        chunk_tokens: int,
+        chunk_overlap_tokens: int,
+    ) -> KnowledgeBaseRow:
+        """Create a knowledge base.
+
+        Raises:
+            AlreadyExists: the name is taken.
+        """
+        row = KnowledgeBaseRow(
+            name=name,
+            created_at=now(),
+            embedder=embedder,
+            embedder_digest=embedder_digest,
+            dimension=dimension,
+            chunk_tokens=chunk_tokens,
+            chunk_overlap_tokens=chunk_overlap_tokens,
+            revision=0,
+        )
+        try:
+            with self._database.write() as session:
+                session.add(row)
+                session.flush()
+        except SqlIntegrityError:
+            raise AlreadyExists(f"there is a knowledge base {name!r} already") from None
+        return row
+
+    def get(self, name: str) -> KnowledgeBaseRow:
+        """Return a knowledge base by name.
+
+        Raises:
+            NotFound: there is none of that name.
+        """
+        with self._database.read() as session:
+            row = session.scalar(select(KnowledgeBaseRow).where(KnowledgeBaseRow.name == name))
+        if row is None:
+            raise NotFound(
+                f"there is no knowledge base {name!r}; `rag kb list` shows those there are"
+            )
+        return row
+
+    def all(self) -> list[KnowledgeBaseRow]:
+        """Return all knowledge bases by name."""
+        with self._database.read() as session:
+            return list(session.scalars(select(KnowledgeBaseRow).order_by(KnowledgeBaseRow.name)))
+
+    def delete(self, kb_id: int) -> None:
+        """Delete a knowledge base with all its documents and chunks; the log stays."""
+        with self._database.write() as session:
+            session.execute(delete(KnowledgeBaseRow).where(KnowledgeBaseRow.id == kb_id))
+
+    def counts(self, kb_id: int) -> dict[str, int]:
+        """Count live documents, all their versions, and live chunks."""
+        live = (DocumentRow.kb_id == kb_id, DocumentRow.deleted_at.is_(None))
+        with self._database.read() as session:
+            return {
+                "documents": count(session, select(func.count(DocumentRow.id)).where(*live)),
+                "versions": count(
+                    session, select(func.count(VersionRow.id)).join(DocumentRow).where(*live)
+                ),
+                "chunks": count(
+                    session, select(func.count(ChunkRow.id)).where(*live_chunks(kb_id))
+                ),
+            }

@@ -1,0 +1,198 @@
+"""The tables; with `store.py` the only place that knows SQLAlchemy."""
+
+import datetime
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Date,
+    DateTime,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    String,
+    Text,
+    UniqueConstraint,
+)
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+Key = BigInteger().with_variant(Integer, "sqlite")
+"""SQLite makes only INTEGER primary keys row ids."""
+Moment = DateTime(timezone=True)
+
+
+class Base(DeclarativeBase):
+    """Base of all tables; constraint names are fixed so that migrations can name them."""
+
+
+Base.metadata.naming_convention = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+
+class KnowledgeBaseRow(Base):
+    """A collection of documents with one embedder and one chunking.
+
+    ``revision`` grows by one with every change of the searchable chunks, under the row's lock.
+    """
+
+    __tablename__ = "knowledge_bases"
+
+    id: Mapped[int] = mapped_column(Key, primary_key=True)
+    name: Mapped[str] = mapped_column(String(200), unique=True)
+    created_at: Mapped[datetime.datetime] = mapped_column(Moment)
+    embedder: Mapped[str] = mapped_column(String(400))
+    embedder_digest: Mapped[str] = mapped_column(String(64))
+    dimension: Mapped[int] = mapped_column(Integer)
+    chunk_tokens: Mapped[int] = mapped_column(Integer)
+    chunk_overlap_tokens: Mapped[int] = mapped_column(Integer)
+    revision: Mapped[int] = mapped_column(Key, default=0)
+
+
+class DocumentRow(Base):
+    """A document by its URI; ``deleted_at`` takes it out of every search at once."""
+
+    __tablename__ = "documents"
+    __table_args__ = (UniqueConstraint("kb_id", "uri"),)
+
+    id: Mapped[int] = mapped_column(Key, primary_key=True)
+    kb_id: Mapped[int] = mapped_column(ForeignKey("knowledge_bases.id", ondelete="CASCADE"))
+    uri: Mapped[str] = mapped_column(Text)
+    title: Mapped[str] = mapped_column(Text)
+    date: Mapped[datetime.date | None] = mapped_column(Date, index=True)
+    created_at: Mapped[datetime.datetime] = mapped_column(Moment)
+    deleted_at: Mapped[datetime.datetime | None] = mapped_column(Moment)
+
+
+class DocumentTagRow(Base):
+    """A tag of a document."""
+
+    __tablename__ = "document_tags"
+
+    document_id: Mapped[int] = mapped_column(
+        ForeignKey("documents.id", ondelete="CASCADE"), primary_key=True
+    )
+    tag: Mapped[str] = mapped_column(String(200), primary_key=True, index=True)
+
+
+class VersionRow(Base):
+    """One version of a document's text, never changed; old citations point into it."""
+
+    __tablename__ = "versions"
+    __table_args__ = (UniqueConstraint("document_id", "number"),)
+
+    id: Mapped[int] = mapped_column(Key, primary_key=True)
+    document_id: Mapped[int] = mapped_column(ForeignKey("documents.id", ondelete="CASCADE"))
+    number: Mapped[int] = mapped_column(Integer)
+    content_sha256: Mapped[str] = mapped_column(String(64))
+    text_sha256: Mapped[str] = mapped_column(String(64))
+    format: Mapped[str] = mapped_column(String(40))
+    marks: Mapped[list[list[str | int]]] = mapped_column(JSON)
+    created_at: Mapped[datetime.datetime] = mapped_column(Moment)
+    # Last, so that reading the columns before it doesn't walk a long text's overflow pages.
+    text: Mapped[str] = mapped_column(Text, deferred=True)
+
+
+class ChunkRow(Base):
+    """A chunk of a version.
+
+    Attributes:
+        revision: the knowledge base's revision that brought it.
+        retired_revision: the one that took it out of search; null while it is live, that is,
+            belongs to the current version of a document that is not deleted.
+        input_sha256: digest of what is embedded for it, the key of its vector.
+    """
+
+    __tablename__ = "chunks"
+    __table_args__ = (
+        Index(None, "kb_id", "retired_revision", "revision"),
+        {"sqlite_autoincrement": True},
+    )
+
+    id: Mapped[int] = mapped_column(Key, primary_key=True)
+    kb_id: Mapped[int] = mapped_column(ForeignKey("knowledge_bases.id", ondelete="CASCADE"))
+    document_id: Mapped[int] = mapped_column(
+        ForeignKey("documents.id", ondelete="CASCADE"), index=True
+    )
+    version_id: Mapped[int] = mapped_column(
+        ForeignKey("versions.id", ondelete="CASCADE"), index=True
+    )
+    revision: Mapped[int] = mapped_column(Key)
+    retired_revision: Mapped[int | None] = mapped_column(Key)
+    start: Mapped[int] = mapped_column(Integer)
+    end: Mapped[int] = mapped_column(Integer)
+    page: Mapped[int | None] = mapped_column(Integer)
+    section: Mapped[str | None] = mapped_column(Text)
+    context: Mapped[str] = mapped_column(Text)
+    before: Mapped[str] = mapped_column(Text)
+    text: Mapped[str] = mapped_column(Text)
+    after: Mapped[str] = mapped_column(Text)
+    input_sha256: Mapped[str] = mapped_column(String(64))
+
+
+class EmbeddingRow(Base):
+    """A vector by what was embedded and by which weights; equal inputs are embedded once."""
+
+    __tablename__ = "embeddings"
+
+    model_digest: Mapped[str] = mapped_column(String(64), primary_key=True)
+    input_sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
+    vector: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+class GenerationRow(Base):
+    """A published index generation; its directory is derived from the tables above."""
+
+    __tablename__ = "generations"
+    __table_args__ = (UniqueConstraint("kb_id", "number"),)
+
+    id: Mapped[int] = mapped_column(Key, primary_key=True)
+    kb_id: Mapped[int] = mapped_column(ForeignKey("knowledge_bases.id", ondelete="CASCADE"))
+    number: Mapped[int] = mapped_column(Integer)
+    revision: Mapped[int] = mapped_column(Key)
+    chunks: Mapped[int] = mapped_column(Integer)
+    vectors_kind: Mapped[str] = mapped_column(String(40))
+    manifest_sha256: Mapped[str] = mapped_column(String(64))
+    created_at: Mapped[datetime.datetime] = mapped_column(Moment)
+    removed_at: Mapped[datetime.datetime | None] = mapped_column(Moment)
+
+
+class JobRow(Base):
+    """An ingest asked for over HTTP."""
+
+    __tablename__ = "jobs"
+
+    id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    kb_id: Mapped[int] = mapped_column(
+        ForeignKey("knowledge_bases.id", ondelete="CASCADE"), index=True
+    )
+    state: Mapped[str] = mapped_column(String(20), index=True)
+    created_at: Mapped[datetime.datetime] = mapped_column(Moment)
+    finished_at: Mapped[datetime.datetime | None] = mapped_column(Moment)
+    progress: Mapped[dict[str, object]] = mapped_column(JSON)
+    error: Mapped[str | None] = mapped_column(Text)
+
+
+class AuditRow(Base):
+    """One record of the log; it outlives the knowledge base it speaks of.
+
+    Attributes:
+        sequence: gap-free from 0, the leaf's index in the log.
+        receipt: the canonical JSON (RFC 8785), exactly the bytes that were hashed.
+        leaf_hash: sha256(0x00 || receipt), the leaf hash of RFC 6962.
+    """
+
+    __tablename__ = "audit_records"
+
+    sequence: Mapped[int] = mapped_column(Key, primary_key=True, autoincrement=False)
+    id: Mapped[str] = mapped_column(String(36), unique=True)
+    kind: Mapped[str] = mapped_column(String(40))
+    kb_name: Mapped[str] = mapped_column(String(200), index=True)
+    status: Mapped[str] = mapped_column(String(20))
+    created_at: Mapped[datetime.datetime] = mapped_column(Moment)
+    leaf_hash: Mapped[str] = mapped_column(String(64))
+    receipt: Mapped[str] = mapped_column(Text)

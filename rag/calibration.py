@@ -1,0 +1,125 @@
+"""The calibration file: every weight and threshold that was fitted on data, with its origin."""
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rag.errors import DigestMismatch, ModelError
+from rag.settings import Settings
+
+BUNDLED = Path(__file__).parent / "weights" / "calibration.json"
+
+
+@dataclass(frozen=True, slots=True)
+class LogisticModel:
+    """A logistic regression: p = σ(weights · features + intercept).
+
+    Attributes:
+        weights: (features,) float64.
+        extras: further fitted numbers that belong to it, by name.
+    """
+
+    weights: NDArray[np.float64]
+    intercept: float
+    extras: Mapping[str, float]
+
+    def extra(self, name: str) -> float:
+        """Return a further fitted number.
+
+        Raises:
+            ModelError: the file doesn't hold it.
+        """
+        if name not in self.extras:
+            raise ModelError(f"the calibration lacks {name!r}; fit it again or use the bundled one")
+        return self.extras[name]
+
+    def probability(self, features: Sequence[float]) -> float:
+        """Return p for one row of features."""
+        return sigmoid(float(np.dot(self.weights, features)) + self.intercept)
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """A calibration file as read.
+
+    Attributes:
+        digest: sha256 of the file.
+        fitted_for: digest of the embedder whose scores it was fitted on.
+    """
+
+    digest: str
+    fitted_for: str
+    dense_weight: float
+    _models: Mapping[str, Any]
+
+    @classmethod
+    def load(cls, path: Path) -> "Calibration":
+        """Read a calibration file.
+
+        Raises:
+            ModelError: it is missing or not a calibration file.
+        """
+        try:
+            raw = path.read_bytes()
+            content = json.loads(raw)
+            return cls(
+                hashlib.sha256(raw).hexdigest(),
+                content["embedder_sha256"],
+                float(content["fusion"]["dense_weight"]),
+                content["models"],
+            )
+        except OSError as error:
+            raise ModelError(f"calibration file {path}: {error.strerror}") from error
+        except (ValueError, KeyError, TypeError) as error:
+            raise ModelError(f"{path} is not a calibration file ({error!r})") from error
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> "Calibration":
+        """Read the settings' calibration file, by default the bundled one."""
+        return cls.load(settings.calibration or BUNDLED)
+
+    def check_fits(self, embedder_digest: str) -> None:
+        """Refuse scores of an embedder that this was not fitted on.
+
+        Raises:
+            DigestMismatch: naming both digests.
+        """
+        if self.fitted_for != embedder_digest:
+            raise DigestMismatch(
+                f"the calibration was fitted on embedder {self.fitted_for[:12]}…, not on "
+                f"{embedder_digest[:12]}…; fit one for it and name it in RAG_CALIBRATION"
+            )
+
+    def model(self, name: str, features: Sequence[str]) -> LogisticModel:
+        """Return a fitted model.
+
+        Raises:
+            ModelError: the file has none of that name, or one with other features.
+        """
+        try:
+            fitted = self._models[name]
+            if tuple(fitted["features"]) != tuple(features):
+                raise ModelError(
+                    f"the calibration's {name!r} was fitted on other features; fit it again"
+                )
+            return LogisticModel(
+                np.array(fitted["weights"], dtype=np.float64),
+                float(fitted["intercept"]),
+                {key: float(value) for key, value in fitted.get("extras", {}).items()},
+            )
+        except (KeyError, ValueError, TypeError) as error:
+            raise ModelError(f"the calibration lacks a usable {name!r} ({error!r})") from error
+
+
+def sigmoid(x: float) -> float:
+    """Return 1 / (1 + e^-x) without overflow."""
+    if x >= 0:
+        return 1 / (1 + math.exp(-x))
+    return math.exp(x) / (1 + math.exp(x))

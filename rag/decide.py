@@ -1,0 +1,69 @@
+"""Whether a checked draft may leave the house: calibrated, with a threshold from data."""
+
+from collections.abc import Sequence
+
+from rag.calibration import Calibration
+from rag.types import Decision, Draft, Passage, Verdict
+
+FEATURES = (
+    "similarity",
+    "coverage",
+    "coverage_around",
+    "lead",
+    "number_wanted_and_there",
+    "number_wanted_not_there",
+    "name_wanted_and_there",
+    "passage_similarity",
+    "passage_lead",
+    "brevity",
+)
+"""Evidence that an extractive answer is right, in the order of the calibration's weights."""
+
+
+class CalibratedDecider:
+    """A logistic regression over the evidence; guards can only lower its verdict.
+
+    Args:
+        calibration: holds the weights under "decide" and the threshold beside them.
+        threshold: overrides the calibration's threshold.
+    """
+
+    def __init__(self, calibration: Calibration, *, threshold: float | None = None) -> None:
+        self._model = calibration.model("decide", FEATURES)
+        self._threshold = self._model.extra("threshold") if threshold is None else threshold
+        self.digest = f"calibration:{calibration.digest}"
+
+    def decide(
+        self, question: str, draft: Draft, verdicts: Sequence[Verdict], passages: Sequence[Passage]
+    ) -> Decision:
+        """Weigh all evidence and decide."""
+        if not passages:
+            return self._withheld(0.0, "nothing in the knowledge base matches the question")
+        if not draft.tokens:
+            return self._withheld(0.0, "the passages found hold no answer")
+        probability = self._model.probability(evidence(draft, passages))
+        for verdict in verdicts:
+            if verdict.label != "supported":
+                missed = ", ".join(
+                    f"{guard.name} {item}" for guard in verdict.guards for item in guard.missing
+                )
+                why = f": not found: {missed}" if missed else ""
+                return self._withheld(probability, f"a claim is {verdict.label}{why}")
+        if probability < self._threshold:
+            return self._withheld(
+                probability,
+                f"the best answer found is right with probability {probability:.2f}, "
+                f"below the threshold {self._threshold:.2f}",
+            )
+        return Decision("answered", probability, self._threshold, None)
+
+    def _withheld(self, probability: float, reason: str) -> Decision:
+        return Decision("abstained", probability, self._threshold, reason)
+
+
+def evidence(draft: Draft, passages: Sequence[Passage]) -> list[float]:
+    """Return the features of a draft in the order of `FEATURES`; what it lacks counts as 0."""
+    dense = sorted((passage.scores.get("dense", 0.0) for passage in passages), reverse=True)
+    lead = dense[0] - dense[1] if len(dense) > 1 else 0.0
+    named = {**draft.features, "passage_lead": lead}
+    return [named.get(name, 0.0) for name in FEATURES]

@@ -1,0 +1,1 @@
+"""Generators: passages in, a draft out, with the origin of every token."""

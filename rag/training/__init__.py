@@ -1,0 +1,1 @@
+"""Reproducible, resumable training of the models the package ships."""

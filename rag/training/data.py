@@ -1,0 +1,146 @@
+"""Reads and checks question-answer files in JSON lines, plain or gzipped."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rag.errors import TrainingDataError
+
+NAMED_ROWS = 10  # problems one error message lists
+
+
+@dataclass(frozen=True)
+class GoldAnswer:
+    """An answer; `start` is its first character in the context, None where it is not a span."""
+
+    text: str
+    start: int | None
+
+
+@dataclass(frozen=True)
+class QuestionRow:
+    """A question on a context; no answers mean that the context does not hold one."""
+
+    id: str
+    source: str
+    title: str
+    question: str
+    context: str
+    answers: tuple[GoldAnswer, ...]
+
+
+def read_questions(path: Path | str) -> list[QuestionRow]:
+    """Read a training or development file.
+
+    Args:
+        path: JSON lines `{id, source, title, question, context, answers:[{text, start}]}`,
+            gzipped if the name ends in .gz. `source` and `title` may be left out.
+
+    Returns:
+        the rows in order.
+
+    Raises:
+        TrainingDataError: a row is not usable, or an id repeats, or there are no rows.
+        FileNotFoundError: there is no such file.
+    """
+    path = Path(path)
+    rows: list[QuestionRow] = []
+    problems: list[str] = []
+    seen: dict[str, int] = {}
+    for number, line in _lines(path):
+        try:
+            row = parse_row(line)
+            if row.id in seen:
+                raise ValueError(f"id {row.id!r} is already the id of row {seen[row.id]}")
+        except ValueError as error:
+            problems.append(f"row {number}: {error}")
+            continue
+        seen[row.id] = number
+        rows.append(row)
+    if problems:
+        more = len(problems) - NAMED_ROWS
+        shown = problems[:NAMED_ROWS] + ([f"and {more} more"] if more > 0 else [])
+        raise TrainingDataError(
+            f"{path}: {len(problems)} bad rows; correct or remove them:\n  " + "\n  ".join(shown)
+        )
+    if not rows:
+        raise TrainingDataError(f"{path}: no rows")
+    return rows
+
+
+def _lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Numbered lines that are not blank."""
+    unpack = gzip.open if path.suffix == ".gz" else open
+    with unpack(path, "rt", encoding="utf-8") as file:
+        try:
+            for number, line in enumerate(file, start=1):
+                if line.strip():
+                    yield number, line
+        except (UnicodeDecodeError, gzip.BadGzipFile, EOFError) as error:
+            raise TrainingDataError(f"{path}: not readable as UTF-8 JSON lines: {error}") from error
+
+
+def parse_row(line: str) -> QuestionRow:
+    """Turn one JSON line into a row.
+
+    Raises:
+        ValueError: says which field is wrong and how.
+    """
+    try:
+        value = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"not JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise ValueError(f"expected an object, got {type(value).__name__}")
+    context = _text(value, "context")
+    answers = value.get("answers")
+    if not isinstance(answers, list):
+        raise ValueError("'answers' must be a list; leave it empty for an unanswerable question")
+    return QuestionRow(
+        id=_text(value, "id"),
+        source=_text(value, "source", default="own"),
+        title=_text(value, "title", default="untitled"),
+        question=_text(value, "question"),
+        context=context,
+        answers=tuple(_answer(answer, i, context) for i, answer in enumerate(answers)),
+    )
+
+
+def _text(value: dict[str, Any], name: str, default: str | None = None) -> str:
+    text = value.get(name, default)
+    if not isinstance(text, str) or not text.strip():
+        raise ValueError(f"{name!r} must be text that is not blank, got {text!r}")
+    return text
+
+
+def _answer(value: Any, index: int, context: str) -> GoldAnswer:
+    where = f"answers[{index}]"
+    if not isinstance(value, dict):
+        raise ValueError(f"{where} must be an object with text and start, got {value!r}")
+    text, start = value.get("text"), value.get("start")
+    if not isinstance(text, str) or not text.strip():
+        raise ValueError(f"{where}.text must be text that is not blank, got {text!r}")
+    if start is None:
+        return GoldAnswer(text, None)
+    if isinstance(start, bool) or not isinstance(start, int) or start < 0:
+        raise ValueError(f"{where}.start must be null or a character offset, got {start!r}")
+    found = context[start : start + len(text)]
+    if not _agree(found, text):
+        raise ValueError(f"{where}: the context at {start} reads {found!r}, not {text!r}")
+    return GoldAnswer(text, start)
+
+
+def _agree(found: str, text: str) -> bool:
+    """Equal but for what annotators change: capitals, punctuation, a last letter made a stop."""
+    if _folded(found) == _folded(text):
+        return bool(found)
+    return text.endswith(".") and len(text) > 8 and _folded(found[:-1]) == _folded(text)
+
+
+def _folded(text: str) -> str:
+    return "".join(letter for letter in text.lower() if letter.isalnum())

@@ -1,0 +1,1 @@
+"""Verification: claims against the text they cite."""
