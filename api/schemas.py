@@ -1,13 +1,15 @@
 """The wire: JSON objects of the command line and HTTP, the same for both."""
 
 import datetime
+import json
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from knowledge_bases.ingest import IngestSummary
-from knowledge_bases.knowledge_base import RecordedAnswer
+from knowledge_bases.knowledge_base import KnowledgeBase, RecordedAnswer
 from knowledge_bases.store.documents import DocumentState
+from knowledge_bases.store.operations import JobState
 from knowledge_bases.tables import AuditRow
 from rag.types import Answer as RagAnswer
 from rag.types import Citation as RagCitation
@@ -64,9 +66,19 @@ class DocumentInfo(Wire):
 
 
 class DocumentText(DocumentInfo):
-    """A document with the text of its current version."""
+    """A document with the text of one of its versions, whose number is ``version``."""
 
     text: str
+
+    @classmethod
+    def at(cls, kb: KnowledgeBase, uri: str, version: int | None = None) -> "DocumentText":
+        """Read a version's text, by default the newest's.
+
+        Raises:
+            NotFound: there is no such document or version.
+        """
+        state, text = kb.document_at(uri, version)
+        return cls(**DocumentInfo.of(state).model_dump(), text=text)
 
 
 class KnowledgeBaseInfo(Wire):
@@ -81,6 +93,31 @@ class KnowledgeBaseInfo(Wire):
     documents: int
     versions: int
     chunks: int
+
+    @classmethod
+    def of(cls, kb: KnowledgeBase) -> "KnowledgeBaseInfo":
+        """Make one from the inside."""
+        return cls(
+            name=kb.name,
+            created_at=kb.row.created_at,
+            embedder=kb.row.embedder,
+            embedder_sha256=kb.row.embedder_digest,
+            chunk_tokens=kb.row.chunk_tokens,
+            chunk_overlap_tokens=kb.row.chunk_overlap_tokens,
+            **kb.counts(),
+        )
+
+
+class KnowledgeBaseList(Wire):
+    """All knowledge bases, by name."""
+
+    knowledge_bases: list[KnowledgeBaseInfo]
+
+
+class DocumentList(Wire):
+    """All documents of a knowledge base, by URI."""
+
+    documents: list[DocumentInfo]
 
 
 class Failure(Wire):
@@ -112,6 +149,42 @@ class IngestReport(Wire):
             chunks=summary.chunks,
             embedded=summary.embedded,
             seconds=round(summary.seconds, 3),
+        )
+
+
+class JobProgress(Wire):
+    """How far a job is; an archive counts as one document until it is opened."""
+
+    total: int = Field(examples=[13])
+    done: int = Field(examples=[13])
+    added: int = Field(examples=[12])
+    updated: int = Field(examples=[0])
+    unchanged: int = Field(examples=[0])
+    failed: list[Failure]
+
+
+class Job(Wire):
+    """An ingest asked for over HTTP; ``error`` says why a failed one failed."""
+
+    id: str = Field(examples=["0b7f8c8e-3f5e-4b0e-9a0c-0d2f5a1c7e11"])
+    knowledge_base: str = Field(examples=["thornmere"])
+    state: Literal["queued", "running", "done", "failed"]
+    created_at: datetime.datetime
+    finished_at: datetime.datetime | None
+    progress: JobProgress
+    error: str | None
+
+    @classmethod
+    def of(cls, job: JobState) -> "Job":
+        """Make one from the inside."""
+        return cls(
+            id=job.id,
+            knowledge_base=job.kb_name,
+            state=job.state,
+            created_at=job.created_at,
+            finished_at=job.finished_at,
+            progress=JobProgress(**job.progress),
+            error=job.error,
         )
 
 
@@ -358,7 +431,7 @@ class AuditEntry(Wire):
     leaf_hash: str
 
     @classmethod
-    def of(cls, row: AuditRow) -> "AuditEntry":
+    def listed(cls, row: AuditRow) -> "AuditEntry":
         """Make one from the inside."""
         return cls(
             id=row.id,
@@ -371,11 +444,24 @@ class AuditEntry(Wire):
         )
 
 
+class AuditPage(Wire):
+    """A page of the log, newest first; ``next`` is the next page's ``before``, null at the end."""
+
+    records: list[AuditEntry]
+    next: int | None
+
+
 class AuditRecord(AuditEntry):
     """A record with its receipt, and the exact bytes (as text) that the leaf hash is of."""
 
     receipt: dict[str, Any]
     canonical: str
+
+    @classmethod
+    def of(cls, row: AuditRow) -> "AuditRecord":
+        """Make one from the inside."""
+        entry = AuditEntry.listed(row).model_dump()
+        return cls(**entry, receipt=json.loads(row.receipt), canonical=row.receipt)
 
 
 def _guards(verdict: Verdict) -> list[GuardMiss]:

@@ -5,8 +5,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from langchain_text_splitters import RecursiveCharacterTextSplitter
-
 from indexer.load.loaded import Loaded, Mark
 from rag.sentences import sentence_spans
 from rag.types import Chunk
@@ -41,6 +39,8 @@ class Chunker:
     """
 
     def __init__(self, count_tokens: CountTokens, *, tokens: int = 160, overlap: int = 32) -> None:
+        from langchain_text_splitters import RecursiveCharacterTextSplitter  # Takes a second.
+
         self._count = count_tokens
         self._tokens = tokens
         self._overlap = overlap

@@ -91,7 +91,9 @@ class SentenceEmbedder:
         if self._model is None:
             # Takes seconds, so commands that embed nothing never pay for it.
             from sentence_transformers import SentenceTransformer
+            from transformers.utils.logging import disable_progress_bar
 
+            disable_progress_bar()  # type: ignore[no-untyped-call]
             log.info("loading %s", self._files.reference)
             try:
                 self._model = SentenceTransformer(

@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 
 from indexer.embed import SentenceEmbedder
+from indexer.generation import Generation
 from knowledge_bases.audit.receipt import answer_receipt, canonical
 from knowledge_bases.database import Database
 from knowledge_bases.ingest import Ingest, IngestSummary, Progress
@@ -23,7 +24,7 @@ from rag.decide import CalibratedDecider
 from rag.errors import DigestMismatch, RecordError, StorageError, UsageError
 from rag.generate.extractive import ExtractiveGenerator
 from rag.pipeline import Pipeline, checked_question
-from rag.protocols import Embedder, Generator, Ids
+from rag.protocols import Embedder, Generator, Ids, Verifier
 from rag.retrieve import HybridRetriever
 from rag.settings import Settings
 from rag.types import Answer, Filters, Passage
@@ -96,11 +97,16 @@ class Home:
         """What writes answers."""
         return ExtractiveGenerator(self.embedder, self.calibration)
 
+    @cached_property
+    def verifier(self) -> Verifier:
+        """What judges claims."""
+        return GuardVerifier()
+
     def pipeline(self, **parts: object) -> Pipeline:
         """Return the line from question to answer with these parts put in."""
         return Pipeline(
             generator=self.generator,
-            verifier=GuardVerifier(),
+            verifier=self.verifier,
             decider=CalibratedDecider(self.calibration, threshold=self.settings.answer_threshold),
             candidates=self.settings.candidates,
             passages=self.settings.passages,
@@ -164,7 +170,11 @@ class Home:
         self.close()
 
     def _opened(self, row: KnowledgeBaseRow) -> "KnowledgeBase":
-        return self._open.setdefault(row.id, KnowledgeBase(self, row))
+        kb = self._open.setdefault(row.id, KnowledgeBase(self, row))
+        if kb.row.created_at != row.created_at:
+            # Another process deleted that one, and SQLite gave its id to a new one.
+            kb = self._open[row.id] = KnowledgeBase(self, row)
+        return kb
 
 
 class KnowledgeBase:
@@ -172,7 +182,7 @@ class KnowledgeBase:
 
     def __init__(self, home: Home, row: KnowledgeBaseRow) -> None:
         self._home = home
-        self._store = home.store
+        self.store = home.store
         self.row = row
         self.lifecycle = Lifecycle(home.store, row, home.folder(row.id), home.settings)
 
@@ -180,6 +190,14 @@ class KnowledgeBase:
     def name(self) -> str:
         """Its name."""
         return self.row.name
+
+    def revision(self) -> int:
+        """Return the revision of its searchable chunks; it grows with every change of them."""
+        return self.store.kbs.get(self.name).revision
+
+    def counts(self) -> dict[str, int]:
+        """Count its documents, their versions, and the chunks that search may return."""
+        return self.store.kbs.counts(self.row.id)
 
     def ingest(
         self,
@@ -195,13 +213,13 @@ class KnowledgeBase:
             StorageError: the disk or the database refused a write.
         """
         run = Ingest(
-            self._store, self.row, self.lifecycle, self._checked_embedder(), self._home.settings
+            self.store, self.row, self.lifecycle, self._checked_embedder(), self._home.settings
         )
         return run.run(paths, tags=tags, progress=progress)
 
     def documents(self) -> list[DocumentState]:
         """Return all documents by URI."""
-        return self._store.documents.all(self.row.id)
+        return self.store.documents.all(self.row.id)
 
     def document(self, uri: str) -> DocumentState:
         """Return one document.
@@ -209,7 +227,16 @@ class KnowledgeBase:
         Raises:
             NotFound: there is none of that URI.
         """
-        return self._store.documents.get(self.row.id, uri)
+        return self.store.documents.get(self.row.id, uri)
+
+    def document_at(self, uri: str, version: int | None = None) -> tuple[DocumentState, str]:
+        """Return a version of a document, by default the newest, with its text.
+
+        Raises:
+            NotFound: there is no such document or version.
+        """
+        state = self.store.documents.get(self.row.id, uri, version)
+        return state, self.store.documents.text(self.row.id, uri, state.version)
 
     def delete_document(self, uri: str) -> int:
         """Take a document out of every search at once and return how many chunks went.
@@ -219,7 +246,7 @@ class KnowledgeBase:
         Raises:
             NotFound: there is none of that URI.
         """
-        retired = self._store.changes.delete_document(self.row.id, uri)
+        retired = self.store.changes.delete_document(self.row.id, uri)
         # Search leaves it out from here on; this only clears the index files of it.
         self.lifecycle.catch_up()
         return retired
@@ -234,7 +261,11 @@ class KnowledgeBase:
         if not 1 <= k <= 1_000:
             raise UsageError(f"k is {k}; ask for 1 to 1000 passages")
         query = checked_question(query, self._home.settings.max_question_chars)
-        return self._retriever().retrieve(query, k, filters)
+        return self._retriever(self.lifecycle.current()).retrieve(query, k, filters)
+
+    def passages(self, chunk_ids: Sequence[int]) -> dict[int, Passage]:
+        """Return chunks that search may return as passages, by id."""
+        return self.store.chunks.passages(self.row.id, chunk_ids)
 
     def ask(
         self, question: str, *, filters: Filters = NO_FILTERS, asker: str = "local"
@@ -246,7 +277,8 @@ class KnowledgeBase:
             RecordError: the log refused the record, so there is no answer.
         """
         generation = self.lifecycle.current()
-        answer = self._home.pipeline(retriever=self._retriever(), source=_Sources(self)).ask(
+        retriever = self._retriever(generation)  # The receipt names what was searched.
+        answer = self._home.pipeline(retriever=retriever, source=_Sources(self)).ask(
             question, filters
         )
         receipt = answer_receipt(
@@ -260,7 +292,7 @@ class KnowledgeBase:
         )
         new = NewRecord("answer", self.name, answer.status, receipt)
         try:
-            return RecordedAnswer(answer, self._store.log.append(new, canonical))
+            return RecordedAnswer(answer, self.store.log.append(new, canonical))
         except StorageError as error:
             raise RecordError(f"the answer could not be logged, so it is withheld: {error}") from (
                 error
@@ -276,8 +308,7 @@ class KnowledgeBase:
             )
         return embedder
 
-    def _retriever(self) -> HybridRetriever:
-        generation = self.lifecycle.current()
+    def _retriever(self, generation: Generation) -> HybridRetriever:
         settings = self._home.settings
         return HybridRetriever(
             self._checked_embedder(),
@@ -298,7 +329,7 @@ class _Sources:
     """A knowledge base's chunks and texts as retrieval and citing need them."""
 
     def __init__(self, kb: KnowledgeBase) -> None:
-        self._store = kb._store
+        self._store = kb.store
         self._kb_id = kb.row.id
 
     def passages(self, chunk_ids: Sequence[int]) -> Mapping[int, Passage]:

@@ -102,10 +102,6 @@ class Lifecycle:
                 Generation(self._path(number), self._settings).verify()
             except (IndexCorrupt, NotFound) as error:
                 yield str(error)
-        with self._building():
-            leftovers = [path.name for path in self._leftovers()]
-        if leftovers:
-            yield f"{len(leftovers)} unfinished index build(s); the next ingest removes them"
 
     def _newest(self) -> Generation | None:
         """Return the newest readable generation; a damaged one is set aside."""

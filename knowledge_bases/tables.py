@@ -13,13 +13,27 @@ from sqlalchemy import (
     LargeBinary,
     String,
     Text,
+    TypeDecorator,
     UniqueConstraint,
 )
+from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 Key = BigInteger().with_variant(Integer, "sqlite")
 """SQLite makes only INTEGER primary keys row ids."""
-Moment = DateTime(timezone=True)
+
+
+class Moment(TypeDecorator[datetime.datetime]):
+    """A time in UTC; SQLite returns times without their zone."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_result_value(
+        self, value: datetime.datetime | None, dialect: Dialect
+    ) -> datetime.datetime | None:
+        """Attach UTC to a stored time."""
+        return value.replace(tzinfo=datetime.UTC) if value and not value.tzinfo else value
 
 
 class Base(DeclarativeBase):

@@ -9,6 +9,8 @@ FEATURES = (
     "similarity",
     "coverage",
     "coverage_around",
+    "rare_around",
+    "rare_in_passage",
     "lead",
     "number_wanted_and_there",
     "number_wanted_not_there",

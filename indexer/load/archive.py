@@ -20,10 +20,13 @@ MAX_RATIO = 200
 """An archive may expand to this many times its size, once it expands beyond the grace."""
 RATIO_GRACE_BYTES = 2**27
 
+SAFE_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+"""For other methods zipfile expands a whole block of input at once: gigabytes from kilobytes."""
+
 _READ_BYTES = 1 << 18
 _DRIVE = re.compile(r"[A-Za-z]:")
 # zipfile lets through whatever its decompressors and its own arithmetic on hostile fields raise.
-_DAMAGE = (
+DAMAGE = (
     *(zipfile.BadZipFile, zlib.error, LZMAError, EOFError, OSError, ValueError),
     *(IndexError, KeyError, OverflowError, NotImplementedError, RuntimeError),
 )
@@ -52,16 +55,9 @@ class Budget:
         """
         self.expanded_bytes += size
         if self.expanded_bytes > self.limits.max_expanded_bytes:
-            raise self.exceeded(f"more than {mebibytes(self.limits.max_expanded_bytes)}")
+            raise _too_large(self.name, mebibytes(self.limits.max_expanded_bytes))
         if self.spent:
-            raise self.exceeded(f"more than {MAX_RATIO} times its size")
-
-    def exceeded(self, what: str) -> LimitExceeded:
-        """Return the error for an archive that expands to ``what``."""
-        return LimitExceeded(
-            f"{self.name}: expands to {what}; unpack what you need of it, or raise "
-            "RAG_LOAD_MAX_EXPANDED_BYTES if you trust it"
-        )
+            raise _too_large(self.name, f"{MAX_RATIO} times its size")
 
     @property
     def _largest_by_ratio(self) -> int:
@@ -92,7 +88,7 @@ class Member:
                     self._budget.spend(len(piece))
                     self._budget.limits.check_file_bytes(size, self.uri)
                     yield piece
-        except _DAMAGE as error:
+        except DAMAGE as error:
             raise BrokenFile(f"{self.uri}: is damaged in its archive; make it again") from error
 
 
@@ -146,7 +142,7 @@ def _open(stream: IO[bytes], uri: str, limits: Limits) -> zipfile.ZipFile:
     try:
         # The stand-in has what zipfile uses of a file, but isn't one to the type checker.
         return zipfile.ZipFile(cast(Any, _Bounded(stream, limits, uri)))
-    except _DAMAGE as error:
+    except DAMAGE as error:
         raise BrokenFile(f"{uri}: is a damaged or truncated ZIP archive; make it again") from error
 
 
@@ -163,7 +159,14 @@ def _check(entries: list[zipfile.ZipInfo], uri: str, limits: Limits, budget: Bud
         raise BrokenFile(f"{uri}: is encrypted; make it again without a password")
     declared = sum(entry.file_size for entry in entries)
     if budget.expanded_bytes + declared > limits.max_expanded_bytes:
-        raise budget.exceeded(f"more than {mebibytes(limits.max_expanded_bytes)}")
+        raise _too_large(uri, mebibytes(limits.max_expanded_bytes))
+
+
+def _too_large(name: str, limit: str) -> LimitExceeded:
+    return LimitExceeded(
+        f"{name}: expands to more than {limit}; unpack what you need of it, or raise "
+        "RAG_LOAD_MAX_EXPANDED_BYTES if you trust it"
+    )
 
 
 def _path(entry: zipfile.ZipInfo) -> str:
@@ -184,6 +187,8 @@ def _why_refused(entry: zipfile.ZipInfo, path: str) -> str | None:
         return "refused: it is a symbolic link; put the file itself into the archive"
     if entry.flag_bits & 1:
         return "is encrypted; make the archive again without a password"
+    if entry.compress_type not in SAFE_METHODS:
+        return "is compressed by a method other than deflate; make the archive again"
     return None
 
 

@@ -13,8 +13,9 @@ from indexer.load.compose import check_chars
 from indexer.load.dispatch import load_document
 from indexer.load.limits import Limits
 from indexer.load.loaded import Loaded
+from indexer.load.names import why_unreadable
 from indexer.load.outcome import EXIT_ERROR, EXIT_MEMORY
-from rag.errors import RagError, StorageError
+from rag.errors import BrokenFile, RagError, StorageError
 
 _PR_SET_PDEATHSIG = 1
 _RESULT_SLACK_BYTES = 2**30
@@ -38,8 +39,7 @@ def run_child(name: str, limits: Limits, source: int, result: int, helper: int) 
             os._exit(code)  # it died before the child could ask to die with it
         with os.fdopen(result, "wb", closefd=False) as stream:
             try:
-                with os.fdopen(source, "rb", closefd=False) as file:
-                    content = file.read()
+                content = _read(source, name)
                 length = 0
                 for document in load_document(content, name, limits):
                     if isinstance(document, Loaded):
@@ -60,6 +60,14 @@ def run_child(name: str, limits: Limits, source: int, result: int, helper: int) 
                 code = EXIT_ERROR
     finally:
         os._exit(code)
+
+
+def _read(source: int, name: str) -> bytes:
+    try:
+        with os.fdopen(source, "rb", closefd=False) as file:
+            return file.read()
+    except OSError as error:
+        raise BrokenFile(f"{name}: {why_unreadable(error)}; check its disk") from error
 
 
 def _replace_by_error(stream: IO[bytes], error: RagError) -> None:

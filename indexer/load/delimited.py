@@ -14,6 +14,8 @@ from indexer.load.rows import lines_of_table
 from rag.errors import BrokenFile
 
 DELIMITERS = ",;\t|"
+_NO_DELIMITER = "\x1f"
+"""Not in any text: cleaning removes it."""
 _SAMPLE_ROWS = 100
 _SAMPLE_CHARS = 256 * 1024
 
@@ -47,26 +49,30 @@ def records(text: str, delimiter: str) -> Iterator[list[str]]:
 
 
 def find_delimiter(text: str) -> str:
-    """Return the delimiter that splits the first rows most evenly; a comma if none does.
+    """Return the delimiter that splits the first rows most evenly, or one that splits nothing.
 
     The standard library's sniffer is not used: it answers with letters on prose-like cells.
     """
     scores = {delimiter: _evenness(text, delimiter) for delimiter in DELIMITERS}
-    return max(DELIMITERS, key=lambda delimiter: scores[delimiter])
+    best = max(DELIMITERS, key=lambda delimiter: scores[delimiter])
+    return best if scores[best] > (0.0, 0) else _NO_DELIMITER
 
 
 def _evenness(text: str, delimiter: str) -> tuple[float, int]:
-    sample = text[:_SAMPLE_CHARS]
+    """Return the share of rows of the usual width, and that width."""
     try:
-        widths = [len(row) for row in islice(records(sample, delimiter), _SAMPLE_ROWS) if row]
+        rows = islice(records(text[:_SAMPLE_CHARS], delimiter), _SAMPLE_ROWS)
+        widths = [len(row) for row in rows if row]
     except csv.Error:
         return 0.0, 0
-    if not widths:
+    if not widths or max(widths) < 2:
         return 0.0, 0
     width = mode(widths)
-    if width < 2:
-        return 0.0, max(widths)
-    return Counter(widths)[width] / len(widths), width
+    share = Counter(widths)[width] / len(widths)
+    # A column of sentences with commas in them has a heading without.
+    if width < 2 or (widths[0] < 2 and share < 0.8):
+        return 0.0, 0
+    return share, width
 
 
 def _lines(text: str) -> Iterator[str]:

@@ -12,6 +12,7 @@ from indexer.load.encoding import decode
 from indexer.load.json_document import record_line, write_value
 from indexer.load.limits import Limits
 from indexer.load.loaded import Loaded, LoadFailure
+from indexer.load.names import printable
 
 _TEXT_FIELDS = ("text", "content", "body")
 _SAMPLE_ROWS = 20
@@ -109,7 +110,7 @@ def _uri(row: dict[str, Any]) -> str | None:
         return None
     if isinstance(given, bool) or not isinstance(given, str | int):
         raise _BadRow("its uri is not a string; quote it")
-    return label(str(given))
+    return printable(str(given)).strip() or None
 
 
 def _tags(given: Any) -> tuple[str, ...]:

@@ -1,9 +1,12 @@
 """What loading one file may cost at most."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from rag.errors import LimitExceeded
-from rag.settings import Settings
+
+if TYPE_CHECKING:
+    from rag.settings import Settings  # pydantic, which the processes that parse can do without
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +22,7 @@ class Limits:
     max_members: int = 20_000
 
     @classmethod
-    def from_settings(cls, settings: Settings) -> "Limits":
+    def from_settings(cls, settings: "Settings") -> "Limits":
         """Return the limits that the settings ask for."""
         return cls(
             seconds=settings.load_timeout_seconds,

@@ -32,7 +32,9 @@ class Loaded:
         marks: sorted by start.
         format: "pdf", "docx", …: by content, not by name.
         content_sha256: of the original bytes (of one row's bytes, for rows of a JSONL corpus).
-        uri: a name the document gives itself (a JSONL row's ``uri`` or ``id``), else None.
+        uri: its own name, where one file holds several documents: a JSONL row's ``uri`` or ``id``
+            (else "file#row number"), "mail.eml/attachment.pdf", "archive.zip/member"; None for the
+            document that is the file.
     """
 
     text: str

@@ -1,6 +1,5 @@
 """Makes names of files fit for uris and their errors fit for people."""
 
-import os
 import unicodedata
 
 _CLUTTER = frozenset(["__MACOSX", "Thumbs.db", "desktop.ini"])
@@ -19,12 +18,9 @@ def is_hidden(name: str) -> bool:
 
 def printable(name: str) -> str:
     """Return a path as it may be stored and shown: NFC, valid Unicode, no control characters."""
-    try:
-        name.encode("utf-8")
-    except UnicodeEncodeError:  # a name on disk that is not UTF-8
-        name = os.fsencode(name).decode("utf-8", "replace")
     return "".join(
-        "\ufffd" if unicodedata.category(character) in ("Cc", "Zl", "Zp") else character
+        # Surrogates stand for the bytes of a name on disk that is not UTF-8.
+        "\ufffd" if unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") else character
         for character in unicodedata.normalize("NFC", name)
     )
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from io import BytesIO
 from typing import Any, cast
 
+from pptx.enum.shapes import PP_PLACEHOLDER
 from pptx.package import Package
 
 from indexer.load.compose import TextBuilder
@@ -31,22 +32,25 @@ def load(content: bytes, name: str, limits: Limits) -> Loaded:
             "split it or raise RAG_LOAD_MAX_PAGES"
         )
     builder = TextBuilder(name, limits)
+    footers: set[str] = set()
     for number, slide in enumerate(presentation.slides, start=1):
         builder.mark("slide", str(number))
-        _write_slide(builder, slide)
+        _write_slide(builder, slide, footers)
     properties = presentation.core_properties
     return builder.loaded(
         content, "pptx", title=properties.title, date=parse_date(properties.created)
     )
 
 
-def _write_slide(builder: TextBuilder, slide: Any) -> None:
+def _write_slide(builder: TextBuilder, slide: Any, footers: set[str]) -> None:
     title = slide.shapes.title
     if title is not None and title.text_frame.text.strip():
         builder.mark("heading", title.text_frame.text, 1)
         builder.add(title.text_frame.text, gap=2)
     for shape in _shapes(slide.shapes):
         if title is not None and shape.shape_id == title.shape_id:
+            continue
+        if _is_repeated(shape, footers):
             continue
         if shape.has_text_frame:
             builder.add(_paragraphs(shape.text_frame), gap=2)
@@ -59,6 +63,18 @@ def _write_slide(builder: TextBuilder, slide: Any) -> None:
         notes = slide.notes_slide.notes_text_frame
         if notes is not None and notes.text.strip():
             builder.add(f"Notes: {_paragraphs(notes)}", gap=2)
+
+
+def _is_repeated(shape: Any, footers: set[str]) -> bool:
+    """Tell slide numbers, and dates and footers that an earlier slide had."""
+    kind = shape.placeholder_format.type if shape.is_placeholder else None
+    if kind == PP_PLACEHOLDER.SLIDE_NUMBER:
+        return True
+    if kind not in (PP_PLACEHOLDER.DATE, PP_PLACEHOLDER.FOOTER):
+        return False
+    repeated = shape.text_frame.text in footers
+    footers.add(shape.text_frame.text)
+    return repeated
 
 
 def _shapes(shapes: Any) -> Iterator[Any]:

@@ -7,6 +7,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+import weakref
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict
@@ -89,43 +90,57 @@ class Sandbox:
             os.close(source)
         return _documents(result, name, outcome["exit"] == EXIT_ERROR)
 
+    def start(self) -> None:
+        """Start the helper now rather than with the first file.
+
+        Raises:
+            MissingDependency: it can't import what it needs.
+        """
+        with self._lock:
+            self._connected()
+
+    @property
+    def helper_pid(self) -> int | None:
+        """Process id of the helper, while there is one."""
+        return self._helper.pid if self._helper else None
+
     def close(self) -> None:
         """Stop the helper; a later ``load`` starts it again."""
         with self._lock:
             self._stop()
 
     def _parse(self, name: str, source: int, result: int) -> dict[str, Any]:
-        """Have the helper parse; a helper that died while idle is replaced unnoticed."""
-        request = {"name": name, "limits": asdict(self.limits)}
+        """Have the helper parse and return how the parser ended."""
         try:
-            for attempt in (1, 2):
-                connection = self._connected()
-                try:
-                    channel.send(connection, request, (source, result))
-                    break
-                except OSError:
-                    self._stop()
-                    if attempt == 2:
-                        raise
+            connection = self._hand_over(name, source, result)
             connection.settimeout(self.limits.seconds + _GRACE_SECONDS)
-            try:
-                answer = channel.receive(connection)
-            except TimeoutError:
-                self._stop()
-                return {"timeout": True}
-            if answer is None:
-                raise OSError("the helper process died")
-        except OSError as error:
+            outcome = channel.receive(connection)
+        except TimeoutError:
             self._stop()
-            _log.warning("loader process died and is started again")
-            raise BrokenFile(
-                f"{name}: the process that reads files died over it; add it again"
-            ) from error
+            return {"timeout": True}
+        except OSError:
+            outcome = None
         except BaseException:
             # An interrupt leaves an answer on its way that would be taken for the next file's.
             self._stop()
             raise
-        return answer[0]
+        if outcome is None:
+            self._stop()
+            _log.warning("the process that reads files died; it is started again")
+            raise BrokenFile(f"{name}: the process that reads files died over it; add it again")
+        return outcome[0]
+
+    def _hand_over(self, name: str, source: int, result: int) -> socket.socket:
+        """Give the helper a file; one that died while idle is replaced unnoticed."""
+        for _ in range(2):
+            connection = self._connected()
+            with suppress(OSError):
+                request = {"name": name, "limits": asdict(self.limits)}
+                channel.send(connection, request, (source, result))
+                if channel.receive(connection):
+                    return connection
+            self._stop()
+        raise OSError("the helper does not take the file")
 
     def _connected(self) -> socket.socket:
         if self._connection is None or self._helper is None or self._helper.poll() is not None:
@@ -209,11 +224,6 @@ def _documents(result: IO[bytes], name: str, failed: bool) -> Iterator[Loaded | 
             for _ in documents:  # raises the error that is the only thing in there
                 break
             raise BrokenFile(f"{name}: upset its parser; save it again")
-    return _closing(result, documents)
-
-
-def _closing(
-    result: IO[bytes], documents: Iterator[Loaded | LoadFailure]
-) -> Iterator[Loaded | LoadFailure]:
-    with result:
-        yield from documents
+    # A caller may stop in the middle, or never begin.
+    weakref.finalize(documents, result.close)
+    return documents

@@ -27,8 +27,6 @@ _SIGNATURES = (
     (b"{\\rtf", "a rich text file"),
     (b"%!PS", "a PostScript file"),
 )
-_TELLING = 4
-"""Shorter signatures also begin texts; with those a byte that no text has must follow."""
 
 
 def name_of_binary(content: bytes) -> str | None:
@@ -40,9 +38,9 @@ def name_of_binary(content: bytes) -> str | None:
     if content.startswith(_OLE):
         return "a document of Office 97-2003 or an Outlook message"
     for signature, kind in _SIGNATURES:
-        if content.startswith(signature) and (
-            len(signature) >= _TELLING or b"\x00" in content[:1024]
-        ):
+        # Two or three letters also begin texts; with those a byte that no text has must follow.
+        short = len(signature) < 4 and signature.isalnum()
+        if content.startswith(signature) and (not short or b"\x00" in content[:1024]):
             return kind
     if content[4:8] == b"ftyp":
         return "a video or HEIC image"

@@ -39,6 +39,8 @@ def main() -> None:
         if request is None:
             return
         message, (source, result) = request
+        # From here on it is this file's fault if the helper dies.
+        channel.send(connection, {"taken": True})
         outcome = _parse_in_child(connection, message, source, result, parent)
         os.close(source)
         os.close(result)

@@ -52,7 +52,8 @@ def describe_backend(expected_size: int, settings: Settings, dimension: int = 38
     """
     if importlib.util.find_spec("faiss") is None:
         return Backend("numpy", np.__version__, 0, "exact", "cpu", expected_size)
-    from indexer.vectors.faiss_exact import GPU_MAX_BYTES, faiss
+    from indexer.vectors.faiss_exact import GPU_MAX_BYTES
+    from indexer.vectors.faiss_index import faiss
 
     version = str(faiss.__version__)
     gpus = 0 if settings.device == "cpu" else int(faiss.get_num_gpus())

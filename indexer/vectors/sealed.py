@@ -1,7 +1,7 @@
 """Index files with a checked trailer, so that a damaged one is refused before an engine reads it.
 
-A trailer of 48 bytes follows the engine's own bytes: magic, kind, dimension, vector count, body
-length and CRC-32 of the body. FAISS trusts the sizes it reads and aborts the process on some
+A trailer of 44 bytes follows the engine's own bytes: magic, kind, dimension, vector count, body
+length and CRC-32 of all that comes before. FAISS trusts the sizes it reads and aborts the process on some
 damaged files, so nothing is handed to it that is not byte for byte what was written.
 """
 
@@ -15,7 +15,9 @@ from pathlib import Path
 from rag.errors import IndexCorrupt, NotFound, StorageError
 
 _MAGIC = b"RAGVEC1\n"
-_TRAILER = struct.Struct("<8s12sIQQII")  # magic, kind, dimension, count, body length, crc, zero
+_FIELDS = struct.Struct("<8s12sIQQ")  # magic, kind, dimension, count, body length
+_CRC = struct.Struct("<I")
+_TRAILER_BYTES = _FIELDS.size + _CRC.size
 _BLOCK_BYTES = 1 << 22
 
 
@@ -47,10 +49,10 @@ def seal(
     try:
         write_body(path)
         body_bytes = path.stat().st_size
-        crc = _checksum(path, body_bytes)
-        trailer = _TRAILER.pack(_MAGIC, kind.encode(), dimension, count, body_bytes, crc, 0)
+        fields = _FIELDS.pack(_MAGIC, kind.encode(), dimension, count, body_bytes)
+        crc = zlib.crc32(fields, _checksum(path, body_bytes))
         with path.open("ab") as file:
-            file.write(trailer)
+            file.write(fields + _CRC.pack(crc))
             file.flush()
             os.fsync(file.fileno())
     except (OSError, RuntimeError) as error:  # FAISS reports a full disk as RuntimeError
@@ -69,14 +71,15 @@ def unseal(path: Path, dimension: int) -> Trailer:
     try:
         size = path.stat().st_size
         with path.open("rb") as file:
-            file.seek(max(0, size - _TRAILER.size))
+            file.seek(max(0, size - _TRAILER_BYTES))
             tail = file.read()
-        if len(tail) < _TRAILER.size:
+        if len(tail) < _TRAILER_BYTES:
             raise IndexCorrupt(f"{path} is truncated ({size} bytes): rebuild the index")
-        magic, kind, stored, count, body_bytes, crc, _ = _TRAILER.unpack(tail)
-        if magic != _MAGIC or body_bytes != size - _TRAILER.size:
+        fields, (crc,) = tail[: _FIELDS.size], _CRC.unpack(tail[_FIELDS.size :])
+        magic, kind, stored, count, body_bytes = _FIELDS.unpack(fields)
+        if magic != _MAGIC or body_bytes != size - _TRAILER_BYTES:
             raise IndexCorrupt(f"{path} is truncated or no vector index: rebuild the index")
-        if crc != _checksum(path, body_bytes):
+        if crc != zlib.crc32(fields, _checksum(path, body_bytes)):
             raise IndexCorrupt(f"{path} fails its checksum: rebuild the index")
     except FileNotFoundError as error:
         raise NotFound(f"no index file {path}: rebuild the index") from error

@@ -6,6 +6,7 @@ from knowledge_bases.database import Database
 from knowledge_bases.store.changes import Changes
 from knowledge_bases.store.chunks import Chunks
 from knowledge_bases.store.documents import Documents
+from knowledge_bases.store.health import Health
 from knowledge_bases.store.knowledge_bases import KnowledgeBases
 from knowledge_bases.store.log import Log
 from knowledge_bases.store.operations import Generations, Jobs
@@ -22,6 +23,7 @@ class Store:
     generations: Generations
     jobs: Jobs
     log: Log
+    health: Health
 
     @classmethod
     def on(cls, database: Database) -> "Store":
@@ -34,4 +36,5 @@ class Store:
             Generations(database),
             Jobs(database),
             Log(database),
+            Health(database),
         )

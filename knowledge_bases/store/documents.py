@@ -7,7 +7,7 @@ from sqlalchemy import Select, func, select
 
 from indexer.load.loaded import Mark
 from knowledge_bases.database import Database
-from knowledge_bases.store.shared import parts, utc
+from knowledge_bases.store.shared import parts
 from knowledge_bases.tables import ChunkRow, DocumentRow, DocumentTagRow, VersionRow
 from rag.errors import NotFound
 from rag.types import Document
@@ -48,17 +48,19 @@ class Documents:
         """Return all live documents by URI."""
         return self._document_states(kb_id, _current_versions(kb_id).order_by(DocumentRow.uri))
 
-    def get(self, kb_id: int, uri: str) -> DocumentState:
-        """Return one live document.
+    def get(self, kb_id: int, uri: str, version: int | None = None) -> DocumentState:
+        """Return one live document as it is or, given a version's number, as it was.
 
         Raises:
-            NotFound: no live document has that URI.
+            NotFound: no live document has that URI, or it has no such version.
         """
-        states = self._document_states(
-            kb_id, _current_versions(kb_id).where(DocumentRow.uri == uri)
-        )
+        query = _versions(kb_id) if version else _current_versions(kb_id)
+        if version:
+            query = query.where(VersionRow.number == version)
+        states = self._document_states(kb_id, query.where(DocumentRow.uri == uri))
         if not states:
-            raise NotFound(f"there is no document {uri!r} here; `rag doc list` shows them all")
+            which = f"version {version} of " if version else ""
+            raise NotFound(f"there is no {which}document {uri!r}; `rag doc list` shows all")
         return states[0]
 
     def uri_of(self, kb_id: int, document_id: str) -> str:
@@ -105,7 +107,7 @@ class Documents:
                 chunks=chunks.get(document.id, 0),
                 content_sha256=version.content_sha256,
                 text_sha256=version.text_sha256,
-                created_at=utc(version.created_at),
+                created_at=version.created_at,
             )
             for document, version in rows
         ]
@@ -132,31 +134,18 @@ class Documents:
             marks = session.scalar(select(VersionRow.marks).where(VersionRow.id == version_id))
         return [Mark(kind, start, label, level) for kind, start, label, level in marks or []]  # type: ignore[arg-type]
 
-    def text(self, kb_id: int, uri: str, number: int | None = None) -> tuple[int, str]:
-        """Return (number, text) of a version, by default the newest; deleted documents have none.
+    def text(self, kb_id: int, uri: str, version: int) -> str:
+        """Return a version's whole text; a deleted document has none.
 
         Raises:
             NotFound: there is no such version.
         """
-        query = (
-            select(VersionRow.number, VersionRow.text)
-            .join(DocumentRow)
-            .where(
-                DocumentRow.kb_id == kb_id,
-                DocumentRow.uri == uri,
-                DocumentRow.deleted_at.is_(None),
-            )
-            .order_by(VersionRow.number.desc())
-            .limit(1)
-        )
-        if number is not None:
-            query = query.where(VersionRow.number == number)
+        query = _versions(kb_id).where(DocumentRow.uri == uri, VersionRow.number == version)
         with self._database.read() as session:
-            row = session.execute(query).one_or_none()
-        if row is None:
-            which = "" if number is None else f" version {number} of"
-            raise NotFound(f"there is no{which} document {uri!r} here")
-        return row[0], row[1]
+            text: str | None = session.scalar(query.with_only_columns(VersionRow.text))
+        if text is None:
+            raise NotFound(f"there is no version {version} of document {uri!r}")
+        return text
 
 
 def _current_versions(kb_id: int) -> Select[DocumentRow, VersionRow]:
@@ -166,12 +155,12 @@ def _current_versions(kb_id: int) -> Select[DocumentRow, VersionRow]:
         .correlate(DocumentRow)
         .scalar_subquery()
     )
+    return _versions(kb_id).where(VersionRow.number == newest)
+
+
+def _versions(kb_id: int) -> Select[DocumentRow, VersionRow]:
     return (
         select(DocumentRow, VersionRow)
         .join(VersionRow, VersionRow.document_id == DocumentRow.id)
-        .where(
-            DocumentRow.kb_id == kb_id,
-            DocumentRow.deleted_at.is_(None),
-            VersionRow.number == newest,
-        )
+        .where(DocumentRow.kb_id == kb_id, DocumentRow.deleted_at.is_(None))
     )

@@ -40,12 +40,12 @@ class KnowledgeBases:
             chunk_overlap_tokens=chunk_overlap_tokens,
             revision=0,
         )
-        try:
-            with self._database.write() as session:
-                session.add(row)
+        with self._database.write() as session:
+            session.add(row)
+            try:
                 session.flush()
-        except SqlIntegrityError:
-            raise AlreadyExists(f"there is a knowledge base {name!r} already") from None
+            except SqlIntegrityError:
+                raise AlreadyExists(f"there is a knowledge base {name!r} already") from None
         return row
 
     def get(self, name: str) -> KnowledgeBaseRow:

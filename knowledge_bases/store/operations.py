@@ -1,12 +1,14 @@
 """Index generations and ingest jobs."""
 
-import uuid
+import datetime
+from dataclasses import dataclass
+from typing import Any, Literal
 
-from sqlalchemy import select, update
+from sqlalchemy import Select, select, update
 
 from knowledge_bases.database import Database
-from knowledge_bases.store.shared import now
-from knowledge_bases.tables import GenerationRow, JobRow
+from knowledge_bases.store.shared import locked_kb, now
+from knowledge_bases.tables import GenerationRow, JobRow, KnowledgeBaseRow
 from rag.errors import NotFound
 
 
@@ -67,55 +69,101 @@ class Generations:
             )
 
 
+@dataclass(frozen=True, slots=True)
+class JobState:
+    """A job as those see it who wait for it.
+
+    Attributes:
+        progress: what the job's owner keeps there, as JSON.
+        error: why it failed, in one line.
+    """
+
+    id: str
+    kb_name: str
+    state: Literal["queued", "running", "done", "failed"]
+    created_at: datetime.datetime
+    finished_at: datetime.datetime | None
+    progress: dict[str, Any]
+    error: str | None
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing of it will change any more."""
+        return self.state in ("done", "failed")
+
+
 class Jobs:
     """Ingests asked for over HTTP."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def create(self, kb_id: int, progress: dict[str, object]) -> JobRow:
-        """Note a job as queued."""
-        job = JobRow(
-            id=str(uuid.uuid4()), kb_id=kb_id, state="queued", created_at=now(), progress=progress
-        )
+    def create(self, kb_id: int, job_id: str, progress: dict[str, Any]) -> None:
+        """Note a job as queued.
+
+        Raises:
+            NotFound: the knowledge base was deleted meanwhile.
+        """
         with self._database.write() as session:
-            session.add(job)
-        return job
+            locked_kb(session, kb_id)
+            session.add(
+                JobRow(id=job_id, kb_id=kb_id, state="queued", created_at=now(), progress=progress)
+            )
 
     def update(
         self,
         job_id: str,
         *,
         state: str,
-        progress: dict[str, object] | None = None,
+        progress: dict[str, Any],
         error: str | None = None,
     ) -> None:
-        """Note how far a job is."""
+        """Note how far a job is; nothing happens if its knowledge base was deleted."""
         with self._database.write() as session:
-            job = session.get(JobRow, job_id)
-            if job is None:
-                return  # Its knowledge base was deleted.
-            job.state, job.error = state, error
-            if progress is not None:
-                job.progress = progress
-            if state in ("done", "failed"):
-                job.finished_at = now()
+            session.execute(
+                update(JobRow)
+                .where(JobRow.id == job_id)
+                .values(
+                    state=state,
+                    progress=progress,
+                    error=error,
+                    finished_at=now() if state in ("done", "failed") else None,
+                )
+            )
 
-    def get(self, job_id: str) -> JobRow:
+    def get(self, job_id: str) -> JobState:
         """Return a job.
 
         Raises:
             NotFound: there is none of that id.
         """
         with self._database.read() as session:
-            job = session.get(JobRow, job_id)
-        if job is None:
-            raise NotFound(f"there is no job {job_id!r}")
-        return job
+            row = session.execute(_jobs().where(JobRow.id == job_id)).one_or_none()
+        if row is None:
+            raise NotFound(f"there is no job {job_id!r}; it goes with its knowledge base")
+        return _job_state(*row)
 
-    def unfinished(self) -> list[JobRow]:
-        """Return the jobs that are queued or running."""
+    def unfinished(self) -> list[JobState]:
+        """Return the jobs that are queued or running, oldest first."""
+        query = _jobs().where(JobRow.state.in_(("queued", "running")))
         with self._database.read() as session:
-            return list(
-                session.scalars(select(JobRow).where(JobRow.state.in_(("queued", "running"))))
-            )
+            rows = session.execute(query.order_by(JobRow.created_at, JobRow.id)).all()
+        return [_job_state(*row) for row in rows]
+
+
+def _jobs() -> Select[JobRow, str]:
+    return select(JobRow, KnowledgeBaseRow.name).join(
+        KnowledgeBaseRow, JobRow.kb_id == KnowledgeBaseRow.id
+    )
+
+
+def _job_state(row: JobRow, kb_name: str) -> JobState:
+    return JobState(
+        id=row.id,
+        kb_name=kb_name,
+        state=row.state,  # type: ignore[arg-type]
+        created_at=row.created_at,
+        finished_at=row.finished_at,
+        progress=row.progress,
+        error=row.error,
+    )

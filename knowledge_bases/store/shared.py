@@ -20,11 +20,6 @@ def now() -> datetime.datetime:
     return datetime.datetime.now(datetime.UTC)
 
 
-def utc(moment: datetime.datetime) -> datetime.datetime:
-    """Return a stored time in UTC; SQLite returns it without its zone."""
-    return moment if moment.tzinfo else moment.replace(tzinfo=datetime.UTC)
-
-
 def parts(values: Sequence[T]) -> Iterator[Sequence[T]]:
     """Cut values into lists short enough for an IN clause."""
     for start in range(0, len(values), _IN_LIMIT):

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
 LONGEST_MATCH = 4  # tokens; longer matches of prefix and source say nothing new
+LONGEST_SPAN = 30  # tokens
 FLOOR = -12.0  # log-probabilities below exp(-12) all mean "no"
 STOP_LIMIT = 8.0  # logits
 
@@ -19,13 +21,15 @@ class SpanScores:
     Attributes:
         start: (B, S) log P(span starts here | it is in the passages).
         end: (B, S) log P(span ends here | it is in the passages).
+        begin: (B, S) log of the mass of spans that start here and end within reach.
         inside: (B, S) log of the expected "this position is inside the span".
-        hazard: (B, S) log-odds of "the span ends here" against "it ends later in this passage".
+        hazard: (B, S) log-odds of "the span ends here" against "it ends later within reach".
         absent: (B,) log-odds of "not in these passages".
     """
 
     start: Tensor
     end: Tensor
+    begin: Tensor
     inside: Tensor
     hazard: Tensor
     absent: Tensor
@@ -67,7 +71,7 @@ def extend_matches(matched: Tensor, tokens: Tensor, source_ids: Tensor, copyable
     Returns:
         (B, S).
     """
-    before = torch.nn.functional.pad(matched[:, :-1], (1, 0))  # (B, S), shifted right
+    before = pad(matched[:, :-1], (1, 0))  # (B, S), shifted right
     same = (source_ids == tokens.unsqueeze(-1)) & copyable
     return torch.where(same, (before + 1).clamp_max(LONGEST_MATCH), 0)
 
@@ -76,7 +80,7 @@ class SpanGuide(nn.Module):
     """Span head (Devlin et al., 2019) and learned weights of its say in copying.
 
     The copy logit of position i gets, by length m of the match that ends right before it,
-    run[m] + begin[m] * log start_i + stay[m] * log inside_i: span starts speak where a run
+    run[m] + begin[m] * log begin_i + stay[m] * log inside_i: span starts speak where a run
     begins, and the position after the last copied token speaks for going on. The hazard of the
     span's end at the last copied token opens the gate and speaks for the end of the answer.
     """
@@ -84,12 +88,12 @@ class SpanGuide(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.spans = nn.Linear(width, 2)
-        self.presence = nn.Linear(width, 1)
+        self.presence = nn.Sequential(nn.Linear(3 * width, width), nn.GELU(), nn.Linear(width, 1))
         self.evidence = nn.Parameter(torch.tensor(0.5))  # how far a clear span refutes absence
         count = LONGEST_MATCH + 1
-        self.run = nn.Parameter(torch.tensor([0.0] + [6.0 + m for m in range(1, count)]))
+        self.run = nn.Parameter(torch.tensor([0.0] + [7.0 + m for m in range(1, count)]))
         self.begin = nn.Parameter(torch.tensor([1.0] + [0.0] * (count - 1)))
-        self.stay = nn.Parameter(torch.tensor([0.0] + [1.0] * (count - 1)))
+        self.stay = nn.Parameter(torch.tensor([0.0] + [0.5] * (count - 1)))
         self.stop_gate = nn.Parameter(torch.tensor([1.0, 0.0]))  # weight, and bias inside a run
         self.stop_token = nn.Parameter(torch.tensor([1.0, 2.0]))
         self.absent_gate = nn.Parameter(torch.tensor([1.0, 0.0]))  # weight, and bias at the start
@@ -108,7 +112,7 @@ class SpanGuide(nn.Module):
         with torch.autocast(states.device.type, enabled=False):
             exact = states.to(self.spans.weight.dtype)
             logits = self.spans(exact).float()  # (B, P, L, d) -> (B, P, L, 2)
-            lacking = self.presence(exact[:, :, 0]).float().squeeze(-1)  # (B, P)
+            lacking = self._lacking(exact, logits, copy_mask)  # (B, P)
         logits = logits.masked_fill(~copy_mask.unsqueeze(-1), -1e4)
         strength = logits.logsumexp(2).mean(-1)  # (B, P): how strongly a passage offers a span
         flat = logits.flatten(1, 2).log_softmax(1)  # (B, S, 2)
@@ -116,8 +120,10 @@ class SpanGuide(nn.Module):
         # Runs never cross passages, so sums along L stay within one.
         begun = log_start.logcumsumexp(-1)
         not_ended = log_end.flip(-1).logcumsumexp(-1).flip(-1)  # log P(end >= i)
-        later = torch.nn.functional.pad(not_ended[..., 1:], (0, 1), value=-1e4)
-        hazard = (log_end - later.clamp_min(2 * FLOOR)).clamp(-STOP_LIMIT, STOP_LIMIT)
+        ends = pad(log_end, (0, LONGEST_SPAN - 1), value=-1e4).unfold(-1, LONGEST_SPAN, 1)
+        begin = log_start + ends.logsumexp(-1)  # (B, P, L, 30) -> (B, P, L)
+        later = ends[..., 1:].logsumexp(-1)
+        hazard = (log_end - later).clamp(-STOP_LIMIT, STOP_LIMIT)
         # The answer is absent when every passage says so; softly, the least sure one decides.
         lacking = lacking - self.evidence * strength
         occupied = copy_mask.any(-1)
@@ -126,10 +132,29 @@ class SpanGuide(nn.Module):
         return SpanScores(
             start=log_start.flatten(1),
             end=log_end.flatten(1),
+            begin=begin.flatten(1),
             inside=(begun + not_ended).clamp_min(2 * FLOOR).flatten(1),
             hazard=hazard.flatten(1),
             absent=absent,
         )
+
+    def _lacking(self, states: Tensor, logits: Tensor, copy_mask: Tensor) -> Tensor:
+        """How surely each passage lacks the answer, from its summary and its likeliest span.
+
+        Args:
+            states: (B, P, L, d).
+            logits: (B, P, L, 2) of starts and ends.
+            copy_mask: (B, P, L).
+
+        Returns:
+            (B, P).
+        """
+        masked = logits.detach().masked_fill(~copy_mask.unsqueeze(-1), -1e4)
+        weights = masked.softmax(2).to(states.dtype)  # (B, P, L, 2)
+        span = weights.mT @ states  # (B, P, 2, L) @ (B, P, L, d) -> (B, P, 2, d)
+        features = torch.cat([states[:, :, :1], span], 2).flatten(2)  # (B, P, 3d)
+        lacking: Tensor = self.presence(features).float().squeeze(-1)
+        return lacking
 
     def guide(
         self,
@@ -159,8 +184,8 @@ class SpanGuide(nn.Module):
                 matched = extend_matches(matched, decoder_ids[:, t], source_ids, copy_mask)
             lengths.append(matched)
         ending_here = torch.stack(lengths, 1)  # (B, T, S)
-        before = torch.nn.functional.pad(ending_here[..., :-1], (1, 0))  # match right before i
-        start = spans.start.clamp_min(FLOOR).unsqueeze(1)  # (B, 1, S)
+        before = pad(ending_here[..., :-1], (1, 0))  # match right before i
+        start = spans.begin.clamp_min(FLOOR).unsqueeze(1)  # (B, 1, S)
         inside = spans.inside.clamp_min(FLOOR).unsqueeze(1)
         pointers = self.run[before] + self.begin[before] * start + self.stay[before] * inside
 

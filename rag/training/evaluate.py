@@ -9,15 +9,16 @@ from random import Random
 import torch
 from tokenizers import Tokenizer
 
-from rag.generate.copy_attention import CopyModel, Encoded
+from rag.generate.copy_attention import Encoded
 from rag.generate.decode import Decoded, greedy
 from rag.generate.fusion import SpecialIds, fuse, passage_offset
+from rag.generate.span_guide import LONGEST_SPAN
+from rag.training.base import Base
 from rag.training.data import QuestionRow
 from rag.training.examples import LONGEST_QUESTION
 from rag.training.scores import best, exact_match, rouge_l, token_f1
 
 LONGEST_PAIR = 500  # tokens of question and passage
-LONGEST_SPAN = 30  # tokens
 LONGEST_ANSWER = 48  # tokens
 
 
@@ -55,10 +56,8 @@ def prepare(rows: Sequence[QuestionRow], tokenizer: Tokenizer) -> list[Prepared]
 
 @torch.inference_mode()
 def evaluate(
-    model: CopyModel,
+    base: Base,
     questions: Sequence[Prepared],
-    tokenizer: Tokenizer,
-    special: SpecialIds,
     *,
     batch_size: int = 16,
     between_batches: Callable[[], object] = lambda: None,
@@ -71,6 +70,7 @@ def evaluate(
         tokens with copy share of at least a half), and absent (share of unanswerable questions
         recognised); for all, seconds per question are left to the caller.
     """
+    model, tokenizer, special = base.model, base.tokenizer, base.special
     was_training = model.training
     model.eval()
     sums: dict[str, list[float]] = {}

@@ -41,7 +41,7 @@ class Mix:
     passage_tokens: int = 224
     typo: float = 0.12
     negative: float = 0.10
-    swapped: float = 0.05
+    swapped: float = 0.08
     crop: float = 0.35
     several: float = 0.2
     most_passages: int = 3

@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import math
 import signal
+import threading
 import time
-from dataclasses import asdict, dataclass, field
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,87 +18,19 @@ from accelerate import Accelerator  # type: ignore[import-untyped]
 from rag.errors import ModelError
 from rag.generate.copy_attention import CopyModel
 from rag.training.base import Base, embedded_base
-from rag.training.batches import BatchPlan, BatchStream, Position
+from rag.training.batches import BatchPlan, BatchStream
 from rag.training.checkpoints import checkpoints, load_checkpoint, save_checkpoint
 from rag.training.cores import SharedCores
 from rag.training.data import read_questions
-from rag.training.evaluate import Prepared, evaluate, prepare, sample_rows
-from rag.training.examples import Composer, Mix
-from rag.training.losses import LossWeights, generator_losses, total_loss
+from rag.training.evaluate import evaluate, prepare, sample_rows
+from rag.training.examples import Composer, Example
+from rag.training.losses import generator_losses, total_loss
 from rag.training.progress import RunLog
+from rag.training.settings import GeneratorTraining, Progress, learning_rate_factor
 
 logger = logging.getLogger(__name__)
 
 DEV_SAMPLE = {"squad2": 150, "squad2-": 80, "fairytaleqa": 60}
-
-
-@dataclass(frozen=True)
-class GeneratorTraining:
-    """Everything that decides a training run.
-
-    Attributes:
-        train: question file to learn from.
-        out: folder of the run: checkpoints, metrics.jsonl, loss.png.
-        dev: question file to measure on; None to skip measuring.
-        examples: examples the run is planned for; the learning rate falls over the last part.
-        decay: that part, as a share.
-        encoder_rate: learning rate of the encoder.
-        decoder_rate: learning rate of the decoder.
-        head_rate: learning rate of the pointer, gate and span head.
-        warmup_steps: steps over which the rates rise.
-        frozen_layers: encoder layers, from the lowest, that stay as they are.
-        mixed_precision: "no", "bf16" or "fp16".
-        share_cores: on a CPU, use only the cores that other processes leave.
-        minutes: wall-clock budget of this call; None for no limit.
-        stop_after_steps: optimiser steps of this call; None for no limit.
-        checkpoint_minutes: time between checkpoints.
-        milestone_minutes: time between weights kept for averaging.
-        measure_minutes: time between measurements on dev.
-    """
-
-    train: Path
-    out: Path
-    dev: Path | None = None
-    examples: int = 600_000
-    decay: float = 0.3
-    encoder_rate: float = 1e-4
-    decoder_rate: float = 3e-4
-    head_rate: float = 1e-3
-    warmup_steps: int = 200
-    weight_decay: float = 0.01
-    clip: float = 1.0
-    frozen_layers: int = 0
-    mixed_precision: str = "bf16"
-    share_cores: bool = False
-    minutes: float | None = None
-    stop_after_steps: int | None = None
-    checkpoint_minutes: float = 5.0
-    milestone_minutes: float = 60.0
-    measure_minutes: float = 25.0
-    mix: Mix = field(default_factory=Mix)
-    plan: BatchPlan = field(default_factory=BatchPlan)
-    losses: LossWeights = field(default_factory=LossWeights)
-
-
-@dataclass
-class Progress:
-    """What a run must remember beside weights and moments."""
-
-    step: int = 0
-    examples: int = 0
-    seconds: float = 0.0
-    epoch: int = 0
-    pool: int = 0
-    batch: int = 0
-    milestone: float = 0.0
-    measured: float = 0.0
-
-
-def learning_rate_factor(settings: GeneratorTraining, step: int, examples: int) -> float:
-    """Linear warm-up, a plateau, and a linear fall to a hundredth at the planned end."""
-    rising = min(1.0, (step + 1) / settings.warmup_steps)
-    left = 1.0 - examples / settings.examples
-    return rising * max(0.01, min(1.0, left / settings.decay))
 
 
 def train(settings: GeneratorTraining, base: Base | None = None) -> dict[str, Any]:
@@ -111,123 +45,165 @@ def train(settings: GeneratorTraining, base: Base | None = None) -> dict[str, An
 
     Raises:
         TrainingDataError: a training file has unusable rows.
+        ModelError: the loss became infinite.
     """
-    accelerator = Accelerator(mixed_precision=settings.mixed_precision)
-    torch.manual_seed(settings.plan.seed)
-    base = base or embedded_base()
-    model, tokenizer, special = base.model, base.tokenizer, base.special
-    _freeze_lower(model, settings.frozen_layers)
-    rows = read_questions(settings.train)
-    composer = Composer(rows, tokenizer, reserved_id=base.reserved_id)
-    stream = BatchStream(
-        composer,
-        settings.mix,
-        settings.plan,
-        special,
-        start_id=model.start_id,
-        end_id=model.eos_id,
-    )
-    dev: list[Prepared] = []
-    if settings.dev is not None:
-        dev = prepare(sample_rows(read_questions(settings.dev), DEV_SAMPLE), tokenizer)
-    optimizer = torch.optim.AdamW(
-        _groups(model, settings), betas=(0.9, 0.98), weight_decay=settings.weight_decay, fused=True
-    )
-    progress = Progress()
-    found = checkpoints(settings.out)
-    if found:
-        state = load_checkpoint(found[-1], model, optimizer)
-        progress = Progress(**state["progress"])
-        logger.info("resumed at step %d, %d examples", progress.step, progress.examples)
-    base_rates = [float(group["lr"]) for group in optimizer.param_groups]
-    wrapped, optimizer = accelerator.prepare(model, optimizer)
-    log = RunLog(settings.out, enabled=accelerator.is_main_process)
-    log.start(asdict(settings), resumed_at=progress.step)
+    with _Stop() as stop:
+        return _Run(settings, base or embedded_base()).go(stop)
 
-    def save() -> None:
-        accelerator.wait_for_everyone()
-        if accelerator.is_main_process:
-            due = progress.seconds - progress.milestone >= 60 * settings.milestone_minutes
-            if due:
-                progress.milestone = progress.seconds
-            inner = getattr(optimizer, "optimizer", optimizer)
-            state = {"progress": asdict(progress)}
-            save_checkpoint(settings.out, progress.step, model, inner, state, milestone=due)
-            log.plot()
 
-    def measure() -> dict[str, float]:
-        progress.measured = progress.seconds
-        if not dev or not accelerator.is_main_process:
-            return {}
-        with accelerator.autocast():
-            figures = evaluate(model, dev, tokenizer, special, between_batches=cores.adapt)
-        log.measured(progress.step, progress.examples, progress.seconds, figures)
-        return figures
+class _Run:
+    """One call of `train`."""
 
-    stopping = _StopOnSignal()
-    cores = SharedCores(enabled=settings.share_cores and accelerator.device.type == "cpu")
-    begun = time.monotonic()
-    saved = measured_at = begun
-    figures: dict[str, float] = {}
-    terms: dict[str, float] = {}
-    model.train()
-    first_step = progress.step
-    position = Position(progress.epoch, progress.pool, progress.batch)
-    worker, workers = accelerator.process_index, accelerator.num_processes
-    shard = []
-    for examples, after in stream.batches(position):
-        shard.append(examples)
-        if len(shard) < workers:
-            continue
+    def __init__(self, settings: GeneratorTraining, base: Base) -> None:
+        self.settings = settings
+        self.base = base
+        self.accelerator = Accelerator(mixed_precision=settings.mixed_precision)
+        model = base.model
+        _freeze_lower(model, settings.frozen_layers)
+        rows = read_questions(settings.train)
+        self.stream = BatchStream(
+            Composer(rows, base.tokenizer, reserved_id=base.reserved_id),
+            settings.mix,
+            settings.plan,
+            base.special,
+            start_id=model.start_id,
+            end_id=model.eos_id,
+        )
+        dev = read_questions(settings.dev) if settings.dev is not None else []
+        self.dev = prepare(sample_rows(dev, DEV_SAMPLE), base.tokenizer)
+        self.optimizer = torch.optim.AdamW(
+            _groups(model, settings),
+            betas=(0.9, 0.98),
+            weight_decay=settings.weight_decay,
+            fused=True,
+        )
+        self.progress = Progress()
+        found = checkpoints(settings.out)
+        if found:
+            state = load_checkpoint(found[-1], model, self.optimizer)
+            self.progress = Progress(**state["progress"])
+            logger.info("resumed at step %d", self.progress.step)
+        self.rates = [float(group["lr"]) for group in self.optimizer.param_groups]
+        self.wrapped, self.stepper = self.accelerator.prepare(model, self.optimizer)
+        on_cpu = self.accelerator.device.type == "cpu"
+        self.cores = SharedCores(enabled=settings.share_cores and on_cpu)
+        self.log = RunLog(settings.out, enabled=self.accelerator.is_main_process)
+        self.log.start(asdict(settings), resumed_at=self.progress.step)
+        self.terms: dict[str, float] = {}
+
+    def go(self, stop: _Stop) -> dict[str, Any]:
+        """Train until the plan, a budget or a signal ends it."""
+        settings, progress = self.settings, self.progress
+        begun = saved = measured = time.monotonic()
+        first_step = progress.step
+        figures: dict[str, float] = {}
+        shard: list[list[Example]] = []
+        self.base.model.train()
+        for examples, after in self.stream.batches(progress.position):
+            shard.append(examples)
+            if len(shard) < self.accelerator.num_processes:
+                continue
+            self.step(shard)
+            shard = []
+            progress.epoch, progress.pool, progress.batch = after.epoch, after.pool, after.batch
+            now = time.monotonic()
+            end = (
+                stop.asked
+                or progress.examples >= settings.examples
+                or progress.step - first_step == settings.stop_after_steps
+                or (settings.minutes is not None and now - begun >= 60 * settings.minutes)
+            )
+            if end or now - saved >= 60 * settings.checkpoint_minutes:
+                self.save()
+                saved = time.monotonic()
+            if end:
+                break
+            if now - measured >= 60 * settings.measure_minutes:
+                figures, measured = self.measure(), time.monotonic()
+        if not stop.asked:  # whoever sent the signal wants an end
+            figures = self.measure() or figures
+            self.log.plot()
+        return {
+            **asdict(progress),
+            "losses": self.terms,
+            "dev": figures,
+            "out": str(settings.out),
+        }
+
+    def step(self, shard: Sequence[Sequence[Example]]) -> None:
+        """One optimiser step on one batch a process."""
+        settings, progress = self.settings, self.progress
         started = time.monotonic()
+        self.cores.adapt()
         # Dropout depends on the step alone, so that a resumed run repeats it.
         torch.manual_seed(settings.plan.seed * 1_000_003 + progress.step)
-        cores.adapt()
         factor = learning_rate_factor(settings, progress.step, progress.examples)
-        for group, rate in zip(optimizer.param_groups, base_rates, strict=True):
+        for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
             group["lr"] = rate * factor
-        batch = stream.collate(shard[worker]).to(accelerator.device)
-        losses = generator_losses(wrapped, batch)
-        loss = total_loss(losses, settings.losses)
-        accelerator.backward(loss)
-        norm = accelerator.clip_grad_norm_(model.parameters(), settings.clip)
-        optimizer.step()
-        optimizer.zero_grad()
+        batch = self.stream.collate(shard[self.accelerator.process_index])
+        terms = generator_losses(self.wrapped, batch.to(self.accelerator.device))
+        loss = total_loss(terms, settings.losses)
+        self.accelerator.backward(loss)
+        norm = self.accelerator.clip_grad_norm_(self.base.model.parameters(), settings.clip)
+        self.stepper.step()
+        self.stepper.zero_grad()
         progress.step += 1
         progress.examples += sum(len(part) for part in shard)
         progress.seconds += time.monotonic() - started
-        progress.epoch, progress.pool, progress.batch = after.epoch, after.pool, after.batch
-        terms = {name: float(value.detach()) for name, value in losses.items()}
         if not math.isfinite(float(loss.detach())):
             raise ModelError(f"the loss is not finite at step {progress.step}: lower the rates")
-        log.stepped(
-            progress.step, progress.examples, progress.seconds, factor, float(norm or 0.0), terms
+        self.terms = {name: float(value.detach()) for name, value in terms.items()}
+        self.log.stepped(
+            progress.step, progress.examples, progress.seconds, factor, float(norm), self.terms
         )
-        shard = []
-        now = time.monotonic()
-        over = settings.minutes is not None and now - begun >= 60 * settings.minutes
-        over = over or progress.step - first_step == settings.stop_after_steps
-        done = progress.examples >= settings.examples
-        if over or done or stopping.asked or now - saved >= 60 * settings.checkpoint_minutes:
-            save()
-            saved = time.monotonic()
-        if over or done or stopping.asked:
-            break
-        if now - measured_at >= 60 * settings.measure_minutes:
-            figures, measured_at = measure(), time.monotonic()
-    if not stopping.asked:  # whoever sent the signal wants an end
-        figures = measure() or figures
-        log.plot()
-    return {**asdict(progress), "losses": terms, "dev": figures, "out": str(settings.out)}
+
+    def save(self) -> None:
+        """Write a checkpoint, and now and then weights for averaging."""
+        self.accelerator.wait_for_everyone()
+        if not self.accelerator.is_main_process:
+            return
+        progress = self.progress
+        milestone = progress.seconds - progress.milestone >= 60 * self.settings.milestone_minutes
+        if milestone:
+            progress.milestone = progress.seconds
+        save_checkpoint(
+            self.settings.out,
+            progress.step,
+            self.base.model,
+            self.optimizer,
+            {"progress": asdict(progress)},
+            milestone=milestone,
+        )
+        self.log.plot()
+
+    def measure(self) -> dict[str, float]:
+        """Dev figures; none without dev questions."""
+        if not self.dev or not self.accelerator.is_main_process:
+            return {}
+        with self.accelerator.autocast():
+            figures = evaluate(self.base, self.dev, between_batches=self.cores.adapt)
+        self.log.measured(
+            self.progress.step, self.progress.examples, self.progress.seconds, figures
+        )
+        return figures
 
 
-class _StopOnSignal:
+class _Stop:
     """Remembers that the process was asked to end, so that the step can finish first."""
 
     def __init__(self) -> None:
         self.asked = False
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._note)
+        self._before: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> _Stop:
+        if threading.current_thread() is threading.main_thread():  # signals arrive only there
+            for number in (signal.SIGTERM, signal.SIGINT):
+                self._before[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
 
     def _note(self, *_: object) -> None:
         self.asked = True

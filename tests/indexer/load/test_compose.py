@@ -10,9 +10,11 @@ from rag.errors import LimitExceeded
 
 # Characters that compose with, or change places with, what stands before them; and what must go.
 TRICKY = st.sampled_from(
-    ["e", "\u0301", "\u0327", "\u0344", "\u1100", "\u1161", "\u11a8", "\u0fb2", "\u0f71", "a\u0323"]
-    + ["\r\n", "\r", "\n", " ", "\t", "\x00", "\x0c", "\x85", "\u2028", "\ufeff", "\x1b[2J"]
-    + ["\ud83d", "\ude00", "\U0001f600", "Å", "ﬁ", "\u2126", "\u0958"]
+    [
+        *("e", "\u0301", "\u0327", "\u0344", "\u1100", "\u1161", "\u11a8", "\u0fb2", "\u0f71"),
+        *("\r\n", "\r", "\n", " ", "\t", "\x00", "\x0c", "\x85", "\u2028", "\ufeff", "\x1b[2J"),
+        *("\ud83d", "\ude00", "\U0001f600", "Å", "ﬁ", "\u2126", "\u0958", "a\u0323"),
+    ]
 )
 TEXTS = st.lists(st.one_of(TRICKY, st.characters()), max_size=12).map("".join)
 

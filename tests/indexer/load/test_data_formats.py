@@ -50,6 +50,16 @@ def test_csv_of_one_row_or_column(load):
     assert load("Drug\nParacetamol\n", "a.csv").text == "Drug\nParacetamol"
 
 
+def test_csv_of_one_column_of_sentences(load):
+    source = "Note\nThis, that; more\nAlso, this\nAnd this\n"
+    assert load(source, "a.csv").text == source.rstrip()
+
+
+def test_csv_with_a_title_above_its_header(load):
+    source = "Valid 2024\nDrug,Dose\n" + "A,1\n" * 8
+    assert load(source, "a.csv").text.startswith("Valid 2024\nDrug: A | Dose: 1\n")
+
+
 def test_csv_with_a_cell_of_a_million_characters(load):
     document = load("a,b\n1," + "x" * 10**6 + "\n", "a.csv")
     assert len(document.text) == len("a: 1 | b: ") + 10**6
@@ -147,14 +157,16 @@ def test_jsonl_corpus(load_all):
         '{"text": "One", "uri": "u/1", "title": "T", "date": "2024-01-02", "tags": ["a", "b"]}',
         "",
         '{"content": "Two", "id": 7}',
+        '{"text": "Three", "uri": " a  b\\u0000\\ud800 "}',
         '{"body": "e\\u0301"}',
     ]
-    one, two, three = load_all("\r\n".join(rows).encode(), "kb/c.jsonl")
+    one, two, odd, three = load_all("\r\n".join(rows).encode(), "kb/c.jsonl")
     assert (one.text, one.uri, one.title, one.date) == ("One", "u/1", "T", date(2024, 1, 2))
     assert (one.tags, one.format) == (("a", "b"), "jsonl")
     assert one.content_sha256 == hashlib.sha256(rows[0].encode()).hexdigest()
     assert (two.text, two.uri) == ("Two", "7")
-    assert (three.text, three.uri) == ("é", "kb/c.jsonl#4")
+    assert odd.uri == "a  b\ufffd\ufffd"
+    assert (three.text, three.uri) == ("é", "kb/c.jsonl#5")
 
 
 def test_bad_rows_of_a_corpus_are_reported_by_number(load_all):

@@ -1,6 +1,7 @@
 """DOCX, PPTX, XLSX."""
 
 import zipfile
+from copy import deepcopy
 from datetime import date, datetime, time
 from io import BytesIO
 
@@ -9,6 +10,7 @@ import openpyxl
 import pptx
 import pytest
 from docx.oxml import parse_xml
+from pptx.enum.shapes import PP_PLACEHOLDER
 from pptx.util import Inches
 
 from indexer.load.loaded import Mark
@@ -63,12 +65,8 @@ def test_docx_tracked_changes_links_fields_and_controls(load, make):
     ):
         paragraph._p.append(parse_xml(xml))
     body = document.element.body
-    body.insert(
-        1,
-        parse_xml(
-            f"<w:sdt {W}><w:sdtContent><w:p><w:r><w:t>In a control</w:t></w:r></w:p></w:sdtContent></w:sdt>"
-        ),
-    )
+    inner = "<w:p><w:r><w:t>In a control</w:t></w:r></w:p>"
+    body.insert(1, parse_xml(f"<w:sdt {W}><w:sdtContent>{inner}</w:sdtContent></w:sdt>"))
     assert load(make.saved(document), "a.docx").text == "Dose: 4 g daily-x!\n\nIn a control"
 
 
@@ -90,7 +88,8 @@ def test_docx_footnotes_stand_below_their_paragraph(load, make):
     first._p.append(parse_xml(f'<w:r {W}><w:footnoteReference w:id="2"/></w:r>'))
     notes = (
         f'<w:footnotes {W}><w:footnote w:id="0" w:type="separator"><w:p/></w:footnote>'
-        f'<w:footnote w:id="2"><w:p><w:r><w:t>Adults only.</w:t></w:r></w:p></w:footnote></w:footnotes>'
+        '<w:footnote w:id="2"><w:p><w:r><w:t>Adults only.</w:t></w:r></w:p></w:footnote>'
+        "</w:footnotes>"
     )
     package = make.with_part(make.saved(document), "word/footnotes.xml", notes.encode())
     with zipfile.ZipFile(BytesIO(package)) as archive:
@@ -159,6 +158,20 @@ def test_pptx_slides_titles_tables_groups_and_notes(load, make):
         Mark("slide", loaded.text.index("Grouped"), "3"),
     )
     assert loaded.title == "Training"
+
+
+def test_pptx_footers_come_once_and_slide_numbers_never(load, make):
+    presentation = pptx.Presentation()
+    for number in (1, 2):
+        slide = presentation.slides.add_slide(presentation.slide_layouts[5])
+        slide.shapes.title.text = f"Slide {number}"
+        for layout_shape in slide.slide_layout.placeholders:
+            kind = layout_shape.placeholder_format.type
+            if kind in (PP_PLACEHOLDER.FOOTER, PP_PLACEHOLDER.SLIDE_NUMBER):
+                slide.shapes._spTree.append(deepcopy(layout_shape._element))
+                shape = slide.shapes[-1]
+                shape.text_frame.text = "For staff" if kind == PP_PLACEHOLDER.FOOTER else "9"
+    assert load(make.saved(presentation), "a.pptx").text == "Slide 1\n\nFor staff\n\nSlide 2"
 
 
 def test_pptx_with_too_many_slides(load, make):

@@ -82,8 +82,11 @@ def test_markdown_front_matter_forms(load):
 
 
 LINES = st.sampled_from(
-    ["# A", "## B\u0301 c", "text", "", "```", "~~~", "> # q", "- # item", "===", "---", "\t# code"]
-    + ["#none", "e\u0301", "\u0301", "\r", "\x0c", "\u2028x", "| a |", "<!--", "# *b* `c` [d](e)"]
+    [
+        *("# A", "## B\u0301 c", "text", "", "```", "~~~", "> # q", "- # item", "===", "---"),
+        *("#none", "e\u0301", "\u0301", "\r", "\x0c", "\u2028x", "| a |", "<!--", "\t# code"),
+        "# *b* `c` [d](e)",
+    ]
 )
 
 

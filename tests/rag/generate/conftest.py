@@ -87,6 +87,9 @@ def make_model(architecture: str):
             for name, parameter in model.named_parameters():
                 if "copy_attention" in name or "span_guide" in name or "bias" in name:
                     parameter.add_(0.3 * torch.randn_like(parameter))
+            for name, buffer in model.named_buffers():
+                if name.endswith("final_logits_bias"):
+                    buffer.add_(torch.randn_like(buffer))
         return model.eval()
 
     return make

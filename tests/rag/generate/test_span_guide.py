@@ -8,7 +8,14 @@ import pytest
 import torch
 
 from rag.generate.fusion import PassageBatch
-from rag.generate.span_guide import FLOOR, LONGEST_MATCH, STOP_LIMIT, SpanGuide, extend_matches
+from rag.generate.span_guide import (
+    FLOOR,
+    LONGEST_MATCH,
+    LONGEST_SPAN,
+    STOP_LIMIT,
+    SpanGuide,
+    extend_matches,
+)
 
 PREFIX = torch.tensor([[0, 20, 21, 20, 22, 21, 20], [0, 25, 25, 25, 25, 25, 25], [0] + [31] * 6])
 
@@ -74,9 +81,11 @@ def test_scores_are_the_formulas(batch: PassageBatch) -> None:
             open_ = sum(end[j] for j in end if j >= i)
             inside = max(2 * FLOOR, math.log(begun) + math.log(open_))
             assert float(scores.inside[b, flat]) == pytest.approx(inside, abs=1e-3)
-            later = math.log(max(1e-300, sum(end[j] for j in end if j > i)))
-            hazard = math.log(end[i]) - max(later, 2 * FLOOR)
-            hazard = max(-STOP_LIMIT, min(STOP_LIMIT, hazard))
+            reached = sum(end[j] for j in end if i <= j < i + LONGEST_SPAN)
+            begin = math.log(start[i]) + math.log(reached)
+            assert float(scores.begin[b, flat]) == pytest.approx(begin, abs=1e-3)
+            later = math.log(max(1e-300, reached - end[i]))
+            hazard = max(-STOP_LIMIT, min(STOP_LIMIT, math.log(end[i]) - later))
             assert float(scores.hazard[b, flat]) == pytest.approx(hazard, abs=1e-3)
         assert (scores.start[b][~copyable[b].flatten()] < -1000).all()
 
@@ -85,8 +94,11 @@ def test_one_sure_passage_refutes_absence() -> None:
     guide = SpanGuide(2)
     with torch.no_grad():
         guide.evidence.zero_()
-        guide.presence.weight.copy_(torch.tensor([[1.0, 0.0]]))
-        guide.presence.bias.zero_()
+        first, _, last = guide.presence
+        first.weight.copy_(torch.tensor([[1.0] + [0.0] * 5, [-1.0] + [0.0] * 5]))
+        first.bias.zero_()
+        last.weight.copy_(torch.tensor([[1.0, -1.0]]))  # gelu(x) - gelu(-x) = x
+        last.bias.zero_()
     states = torch.zeros(2, 2, 3, 2)
     states[0, :, 0, 0] = torch.tensor([6.0, -6.0])  # the second passage is sure to have it
     states[1, :, 0, 0] = torch.tensor([6.0, 6.0])

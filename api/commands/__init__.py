@@ -1,0 +1,1 @@
+"""The subcommands of `rag`, a file per group."""

@@ -1,0 +1,134 @@
+"""What clients send over HTTP: the bodies of its requests."""
+
+import datetime
+import re
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+from indexer.load.compose import clean, label
+from rag.types import Filters
+
+_MOST_NAMES = 1_000
+_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
+
+
+def _one_line(value: str) -> str:
+    if label(value) != value:
+        raise ValueError("must be one line of words, without control characters or double spaces")
+    return value
+
+
+def _storable(value: str) -> str:
+    if _UNSTORABLE.search(value):
+        raise ValueError("must not hold NUL or broken Unicode characters")
+    return value
+
+
+def _iso_day(value: object) -> object:
+    # Left to itself, pydantic takes numbers for seconds since 1970.
+    try:
+        return datetime.date.fromisoformat(value) if isinstance(value, str) else value
+    except ValueError:
+        raise ValueError("must be a day such as 2025-02-03") from None
+
+
+def _with_words(value: str) -> str:
+    if not clean(value).strip():
+        raise ValueError("must hold some text")
+    return value
+
+
+Words = Annotated[str, AfterValidator(_storable)]
+Uri = Annotated[str, Field(min_length=1, max_length=300), AfterValidator(_one_line)]
+Tag = Annotated[str, Field(min_length=1, max_length=100), AfterValidator(_one_line)]
+Tags = Annotated[list[Tag], Field(max_length=100)]
+Day = Annotated[datetime.date | None, BeforeValidator(_iso_day)]
+
+
+def _example(**fields: Any) -> ConfigDict:
+    return ConfigDict(json_schema_extra={"examples": [fields]})
+
+
+class Body(BaseModel):
+    """Base of all bodies: nothing unknown is accepted, and no value is guessed from another."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class NewKnowledgeBase(Body):
+    """A knowledge base to create."""
+
+    model_config = _example(name="thornmere")
+
+    name: str = Field(
+        description="At most 100 letters, digits, '.', '-' and '_', a letter or digit first."
+    )
+
+
+class NewDocument(Body):
+    """A document given as text rather than as a file."""
+
+    model_config = _example(
+        uri="https://intranet.example/fridge-alarms",
+        title="Fridge alarms",
+        text="The fridge alarm sounds at 8 °C. Move the stock within 30 minutes.",
+        date="2025-02-03",
+        tags=["storage"],
+    )
+
+    uri: Uri = Field(description="Its name; a document of the same name becomes its new version.")
+    title: Annotated[str, Field(max_length=300)] | None = None
+    text: Annotated[str, AfterValidator(_with_words)]
+    date: Day = None
+    tags: Tags = []
+
+
+class SearchFilters(Body):
+    """What a search is limited to; what is left out limits nothing."""
+
+    documents: list[Words] = Field(default=[], max_length=_MOST_NAMES, description="Document URIs.")
+    tags: list[Words] = Field(
+        default=[], max_length=_MOST_NAMES, description="One of these must be there."
+    )
+    since: Day = Field(default=None, description="Earliest date of a document.")
+    until: Day = Field(default=None, description="Latest date of a document.")
+
+    def inside(self) -> Filters:
+        """Return it as the inside knows it."""
+        return Filters(tuple(self.documents), tuple(self.tags), self.since, self.until)
+
+
+class SearchRequest(Body):
+    """A search."""
+
+    model_config = _example(query="alarm of the vaccine fridge", k=3)
+
+    query: str = Field(description="Words to look for.")
+    k: int = Field(default=10, ge=1, le=1_000, description="How many hits.")
+    filters: SearchFilters = SearchFilters()
+
+
+class AskRequest(Body):
+    """A question."""
+
+    model_config = _example(
+        question="Within what time must stock be moved after a fridge alarm?",
+        filters={"tags": ["storage"]},
+    )
+
+    question: str
+    filters: SearchFilters = SearchFilters()
+
+
+class CheckRequest(Body):
+    """A claim with the evidence to judge it by."""
+
+    model_config = _example(
+        claim="Stock is moved within 30 minutes.",
+        evidence=["The fridge alarm sounds at 8 °C. Move the stock within 30 minutes."],
+    )
+
+    claim: Annotated[Words, Field(max_length=10_000), AfterValidator(_with_words)]
+    evidence: list[Words] = Field(min_length=1, max_length=_MOST_NAMES)
+    question: Words | None = Field(default=None, description="Where a short answer is the claim.")

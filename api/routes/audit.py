@@ -1,0 +1,41 @@
+"""/audit: the log of answers."""
+
+from itertools import dropwhile, islice
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query
+
+from api.errors import problems
+from api.routes.shared import HomeParam
+from api.schemas import AuditEntry, AuditPage, AuditRecord
+
+router = APIRouter(prefix="/audit", tags=["log"])
+
+
+@router.get("", responses=problems(422))
+def list_records(
+    home: HomeParam,
+    knowledge_base: Annotated[str | None, Query(description="Only this one's.")] = None,
+    limit: Annotated[int, Query(ge=1, le=500, description="How many.")] = 50,
+    before: Annotated[
+        int | None, Query(ge=0, le=2**63 - 1, description="Only below this sequence number.")
+    ] = None,
+) -> AuditPage:
+    """List records of the log, newest first."""
+    rows = home.store.log.all(kb_name=knowledge_base)
+    if before is not None:
+        rows = dropwhile(lambda row: row.sequence >= before, rows)
+    page = list(islice(rows, limit + 1))
+    return AuditPage(
+        records=[AuditEntry.listed(row) for row in page[:limit]],
+        next=page[limit - 1].sequence if len(page) > limit else None,
+    )
+
+
+@router.get("/{record_id}", responses=problems(404, 422))
+def show_record(
+    record_id: Annotated[str, Path(description="The record's id: an answer's answer_id.")],
+    home: HomeParam,
+) -> AuditRecord:
+    """Show a record with its receipt and the exact text its leaf hash is of."""
+    return AuditRecord.of(home.store.log.get(record_id))

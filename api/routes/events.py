@@ -1,0 +1,40 @@
+"""Server-sent events: a stream of named JSON objects."""
+
+import logging
+from collections.abc import AsyncIterator
+from typing import Any
+
+from pydantic import BaseModel
+from sse_starlette import EventSourceResponse, ServerSentEvent
+from starlette.requests import Request
+
+MEDIA_TYPE = "text/event-stream"
+
+# Its debug lines repeat what is sent.
+logging.getLogger("sse_starlette").setLevel(logging.INFO)
+
+
+def event(name: str, content: BaseModel, event_id: str) -> ServerSentEvent:
+    """Return one event."""
+    return ServerSentEvent(content.model_dump_json(), event=name, id=event_id, sep="\n")
+
+
+def stream(events: AsyncIterator[ServerSentEvent]) -> EventSourceResponse:
+    """Return a response that sends events until they end, the client leaves or the server stops."""
+    return EventSourceResponse(events, sep="\n")
+
+
+def wants_events(request: Request) -> bool:
+    """Say whether a client accepts an event stream and doesn't name JSON before it."""
+    accepted = [
+        part.partition(";")[0].strip() for part in request.headers.get("accept", "").split(",")
+    ]
+    named = [kind for kind in accepted if kind in (MEDIA_TYPE, "application/json")]
+    return named[:1] == [MEDIA_TYPE]
+
+
+def documented(description: str, example: str) -> dict[str, Any]:
+    """Return the documentation of a stream as a response's content."""
+    return {
+        MEDIA_TYPE: {"schema": {"type": "string", "description": description}, "example": example}
+    }

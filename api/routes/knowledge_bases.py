@@ -1,0 +1,49 @@
+"""/knowledge-bases: create, list, show, delete."""
+
+from fastapi import APIRouter, Response
+
+from api.errors import problems
+from api.requests import NewKnowledgeBase
+from api.routes.shared import HomeParam, JobsParam, JsonOnly, KbName, kb_path
+from api.schemas import KnowledgeBaseInfo, KnowledgeBaseList
+
+router = APIRouter(prefix="/knowledge-bases", tags=["knowledge bases"])
+
+
+@router.post(
+    "",
+    status_code=201,
+    dependencies=[JsonOnly],
+    responses={
+        201: {"headers": {"Location": {"schema": {"type": "string"}, "description": "Its path."}}},
+        **problems(400, 409, 413, 415, 422, 503),
+    },
+)
+def create_knowledge_base(
+    body: NewKnowledgeBase, home: HomeParam, response: Response
+) -> KnowledgeBaseInfo:
+    """Create a knowledge base."""
+    info = KnowledgeBaseInfo.of(home.create(body.name))
+    response.headers["Location"] = kb_path(info.name)
+    return info
+
+
+@router.get("")
+def list_knowledge_bases(home: HomeParam) -> KnowledgeBaseList:
+    """List all knowledge bases."""
+    rows = home.store.kbs.all()
+    return KnowledgeBaseList(
+        knowledge_bases=[KnowledgeBaseInfo.of(home.open(row.name)) for row in rows]
+    )
+
+
+@router.get("/{kb}", responses=problems(404, 422))
+def show_knowledge_base(kb: KbName, home: HomeParam) -> KnowledgeBaseInfo:
+    """Show a knowledge base and its size."""
+    return KnowledgeBaseInfo.of(home.open(kb))
+
+
+@router.delete("/{kb}", status_code=204, responses=problems(404, 422))
+def delete_knowledge_base(kb: KbName, jobs: JobsParam) -> None:
+    """Delete a knowledge base with its documents and jobs; the log keeps its answers."""
+    jobs.delete_knowledge_base(kb)

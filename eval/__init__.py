@@ -1,0 +1,1 @@
+"""Measurements: suites of quality and benchmarks of speed; runs from a checkout."""

@@ -1,0 +1,247 @@
+"""Fits the bundled calibration file on ``qa/train``: fusion weight, sentence ranking, threshold."""
+
+import argparse
+import hashlib
+import json
+import logging
+import random
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sklearn.linear_model import LogisticRegression
+
+from eval.metrics import contains
+from eval.qa_data import Question, contexts_kb, questions
+from knowledge_bases.knowledge_base import Home, KnowledgeBase
+from rag import fuse
+from rag.calibration import BUNDLED, Calibration
+from rag.decide import FEATURES as DECIDE_FEATURES
+from rag.decide import evidence
+from rag.generate.extractive import FEATURES as EXTRACTIVE_FEATURES
+from rag.generate.extractive import ExtractiveGenerator
+from rag.protocols import Vectors
+from rag.settings import Settings
+from rag.types import Passage
+
+log = logging.getLogger(__name__)
+
+SOURCES = {"squad": 1_600, "covidqa": 300, "policyqa": 300, "fairytaleqa": 300}
+"""Questions sampled per source; SQuAD's are half unanswerable and decide the threshold."""
+_DEPTH = 50
+
+
+class _Cached:
+    """An embedder that remembers: sentences return with every question on their passage."""
+
+    def __init__(self, home: Home) -> None:
+        self._embedder = home.embedder
+        self._known: dict[str, Vectors] = {}
+        self.digest = home.embedder.digest
+        self.dimension = home.embedder.dimension
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        return self._embedder.count_tokens(texts)
+
+    def embed(self, texts: Sequence[str]) -> Vectors:
+        new = [text for text in dict.fromkeys(texts) if text not in self._known]
+        self._known.update(zip(new, self._embedder.embed(new), strict=True))
+        return np.stack([self._known[text] for text in texts])
+
+
+def fit(data: Path, out: Path) -> dict[str, Any]:
+    """Fit everything and write the file.
+
+    Returns:
+        What was found on the way: the accuracy at every weight, precision at every threshold.
+    """
+    rows = _sample(questions(data, "train"))
+    with tempfile.TemporaryDirectory() as folder, Home(Settings(home=Path(folder))) as home:
+        base = contexts_kb(home, rows, "contexts")
+        cached = _Cached(home)
+        found = {row.id: _candidates(base, cached, row.question) for row in rows}
+        weight, weights_tried = _fusion_weight(rows, found)
+        log.info("dense weight %s of %s", weight, weights_tried)
+        passages = {row.id: _top(base, found[row.id], weight) for row in rows}
+        without = {row.id: _top(base, found[row.id], weight, leave_out=row) for row in rows}
+        generator = ExtractiveGenerator(cached, Calibration.load(BUNDLED))
+        extractive, second_within = _extractive(generator, rows, passages)
+    content: dict[str, Any] = {
+        "format": 1,
+        "embedder_sha256": cached.digest,
+        "data": {
+            "file": "qa/train.jsonl.gz",
+            "sha256": hashlib.sha256((data / "qa" / "train.jsonl.gz").read_bytes()).hexdigest(),
+            "questions": len(rows),
+            "command": "python -m eval.calibrate --data DATA",
+        },
+        "fusion": {"dense_weight": weight},
+        "models": {
+            "extractive": _written(
+                extractive, EXTRACTIVE_FEATURES, {"second_within": second_within}
+            ),
+            "decide": {},
+        },
+    }
+    with tempfile.NamedTemporaryFile("w", suffix=".json") as draft_file:
+        json.dump(content, draft_file)
+        draft_file.flush()
+        fitted = ExtractiveGenerator(cached, Calibration.load(Path(draft_file.name)))
+    decide, threshold, curve = _decide(fitted, rows, passages, without)
+    content["models"]["decide"] = _written(decide, DECIDE_FEATURES, {"threshold": threshold})
+    out.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    return {"weights": weights_tried, "threshold": threshold, "curve": curve}
+
+
+def _sample(rows: list[Question]) -> list[Question]:
+    chosen = []
+    for source, count in SOURCES.items():
+        of_source = [row for row in rows if row.source.lower().startswith(source[:5])]
+        random.Random(0).shuffle(of_source)
+        chosen += of_source[:count]
+    return chosen
+
+
+_Candidates = tuple[dict[int, float], dict[int, float], dict[int, Passage]]
+
+
+def _candidates(base: KnowledgeBase, cached: _Cached, question: str) -> _Candidates:
+    generation = base.lifecycle.current()
+    query = cached.embed([question])
+    dense = dict(generation.vectors.search(query, _DEPTH))
+    lexical = dict(generation.lexical.search(question, _DEPTH))
+    missing = np.array(sorted(set(lexical) - set(dense)), dtype=np.int64)
+    if len(missing):
+        dense |= dict(generation.vectors.search(query, len(missing), missing))
+    passages = base.passages(list(dense))
+    return dense, lexical, passages
+
+
+def _fusion_weight(
+    rows: list[Question], found: dict[str, _Candidates]
+) -> tuple[float, dict[str, float]]:
+    """Choose the weight with the best mean over sources of first-hit and first-5 accuracy."""
+    tried = {}
+    asked = [row for row in rows if row.answers]
+    for weight in np.arange(0.0, 1.01, 0.05):
+        per_source: dict[str, list[float]] = {}
+        for row in asked:
+            dense, lexical, passages = found[row.id]
+            fused = fuse.weighted(dense, lexical, dense_weight=float(weight))
+            uris = [passages[i].document.uri for i, _ in fused[:5]]
+            right = (uris[:1] == [row.context_uri]) + (row.context_uri in uris)
+            per_source.setdefault(row.source, []).append(right / 2)
+        tried[f"{weight:.2f}"] = float(np.mean([np.mean(v) for v in per_source.values()]))
+    return float(max(tried, key=lambda name: tried[name])), tried
+
+
+def _top(
+    base: KnowledgeBase,
+    candidates: _Candidates,
+    weight: float,
+    leave_out: Question | None = None,
+) -> list[Passage]:
+    """Return the five best passages, without those of a question's own article if given."""
+    dense, lexical, passages = candidates
+    if leave_out:
+        title = leave_out.title.replace("_", " ")
+        kept = {i for i, passage in passages.items() if passage.document.title != title}
+        dense = {i: score for i, score in dense.items() if i in kept}
+        lexical = {i: score for i, score in lexical.items() if i in kept}
+    fused = fuse.weighted(dense, lexical, dense_weight=weight)
+    return [
+        replace(
+            passages[i],
+            score=score,
+            scores={"dense": dense.get(i, 0.0), "bm25": lexical.get(i, 0.0)},
+        )
+        for i, score in fused[:5]
+    ]
+
+
+def _extractive(
+    generator: ExtractiveGenerator, rows: list[Question], passages: dict[str, list[Passage]]
+) -> tuple[LogisticRegression, float]:
+    """Fit "does this sentence hold the answer?" on the sentences of the retrieved passages."""
+    features, labels = [], []
+    for row in rows:
+        if not row.answers:
+            continue
+        sentences, matrix = generator.rank_features(row.question, passages[row.id])
+        for sentence, line in zip(sentences, matrix, strict=True):
+            of_gold = passages[row.id][sentence.passage].document.uri == row.context_uri
+            features.append(line)
+            labels.append(bool(of_gold and contains(sentence.text, row.answers)))
+    model = LogisticRegression(C=1.0, max_iter=2_000).fit(np.stack(features), labels)
+    return model, 0.0
+
+
+def _decide(
+    generator: ExtractiveGenerator,
+    rows: list[Question],
+    passages: dict[str, list[Passage]],
+    without: dict[str, list[Passage]],
+) -> tuple[LogisticRegression, float, list[dict[str, float]]]:
+    """Fit "is this answer right?" on SQuAD's questions and choose the threshold.
+
+    Three kinds of questions: answerable, SQuAD's unanswerable ones (which sound as if the text
+    answered them), and answerable ones whose whole article was taken out of the knowledge base.
+    The threshold serves the most right answers less wrong ones: a wrong answer costs what a right
+    one gains.
+    """
+    features, right = [], []
+    for row in rows:
+        if not row.source.lower().startswith("squad"):
+            continue
+        draft = generator.generate(row.question, passages[row.id])
+        features.append(evidence(draft, passages[row.id]))
+        right.append(bool(contains(draft.text, row.answers)))
+        if row.answers and without[row.id]:
+            draft = generator.generate(row.question, without[row.id])
+            features.append(evidence(draft, without[row.id]))
+            right.append(False)
+    model = LogisticRegression(C=1.0, max_iter=2_000).fit(np.array(features), right)
+    probabilities = model.predict_proba(np.array(features))[:, 1]
+    labels = np.array(right)
+    curve = []
+    for threshold in np.arange(0.05, 0.96, 0.01):
+        served = probabilities >= threshold
+        if served.any():
+            curve.append(
+                {
+                    "threshold": round(float(threshold), 2),
+                    "precision": float(labels[served].mean()),
+                    "right_served": float((served & labels).sum() / labels.sum()),
+                    "wrong_served": float((served & ~labels).sum() / (~labels).sum()),
+                    "net": float((served & labels).sum() - (served & ~labels).sum()),
+                }
+            )
+    return model, max(curve, key=lambda point: point["net"])["threshold"], curve
+
+
+def _written(
+    model: LogisticRegression, features: Sequence[str], extras: dict[str, float]
+) -> dict[str, Any]:
+    return {
+        "features": list(features),
+        "weights": [round(float(weight), 6) for weight in model.coef_[0]],
+        "intercept": round(float(model.intercept_[0]), 6),
+        "extras": extras,
+    }
+
+
+def main() -> None:
+    """Run from a checkout: ``python -m eval.calibrate --data DATA``."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--out", type=Path, default=BUNDLED)
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO)
+    print(json.dumps(fit(arguments.data, arguments.out), indent=1))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,92 @@
+"""Retrieval over all contexts of the development data: each retriever alone, and fused."""
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from rich.table import Table
+
+from eval.metrics import bootstrap_interval
+from eval.qa_data import Question, contexts_kb, questions
+from eval.report import Report
+from knowledge_bases.knowledge_base import Home, KnowledgeBase
+from rag.settings import Settings
+
+Search = Callable[[str], list[str]]
+"""A question to the URIs of the first ten hits."""
+
+
+def run(settings: Settings, data: Path | None) -> Report:
+    """Measure how often the gold context is the first hit, and among the first five.
+
+    All distinct contexts of ``qa/dev`` are documents of one knowledge base; a hit is a chunk, so
+    several hits may come from one document (which only makes it harder). Answerable questions.
+    """
+    rows = questions(data, "dev")
+    with tempfile.TemporaryDirectory() as folder:
+        at = settings.model_copy(update={"home": Path(folder), "fusion": "weighted"})
+        with Home(at) as home:
+            base = contexts_kb(home, rows, "contexts")
+            found = {
+                name: {row.id: search(row.question) for row in rows if row.answers}
+                for name, search in _searches(home, base).items()
+            }
+            counts = base.counts()
+    content = {"documents": counts["documents"], "chunks": counts["chunks"], "sources": {}}
+    table = Table(
+        *("source", "questions", "retriever", "first, %", "among first 5, %", "95 % interval"),
+        title=f"{counts['documents']:,} contexts in {counts['chunks']:,} chunks",
+    )
+    for source in sorted({row.source for row in rows}):
+        asked = [row for row in rows if row.source == source and row.answers]
+        content["sources"][source] = {"questions": len(asked)}
+        for name, hits in found.items():
+            first, five = _rates(asked, hits)
+            low, high = bootstrap_interval(five)
+            content["sources"][source][name] = {
+                "first": float(np.mean(first)),
+                "first_5": float(np.mean(five)),
+                "first_5_interval": [low, high],
+            }
+            table.add_row(
+                source,
+                str(len(asked)),
+                name,
+                f"{100 * np.mean(first):.1f}",
+                f"{100 * np.mean(five):.1f}",
+                f"{100 * low:.1f}–{100 * high:.1f}",
+            )
+    return Report(content, table)
+
+
+def _searches(home: Home, base: KnowledgeBase) -> dict[str, Search]:
+    generation = base.lifecycle.current()
+
+    def uris(ids: list[int]) -> list[str]:
+        passages = home.store.chunks.passages(base.row.id, ids)
+        return [passages[i].document.uri for i in ids]
+
+    def dense(question: str) -> list[str]:
+        hits = generation.vectors.search(home.embedder.embed([question]), 10)
+        return uris([i for i, _ in hits])
+
+    def bm25(question: str) -> list[str]:
+        return uris([i for i, _ in generation.lexical.search(question, 10)])
+
+    def fused(question: str) -> list[str]:
+        return [passage.document.uri for passage in base.search(question, k=10)]
+
+    rrf_home = Home(home.settings.model_copy(update={"fusion": "rrf"}), embedder=home.embedder)
+    rrf_base = rrf_home.open(base.name)
+
+    def rrf(question: str) -> list[str]:
+        return [passage.document.uri for passage in rrf_base.search(question, k=10)]
+
+    return {"dense": dense, "bm25": bm25, "fusion": fused, "rrf": rrf}
+
+
+def _rates(asked: list[Question], hits: dict[str, list[str]]) -> tuple[list[float], list[float]]:
+    first = [float(hits[row.id][:1] == [row.context_uri]) for row in asked]
+    five = [float(row.context_uri in hits[row.id][:5]) for row in asked]
+    return first, five

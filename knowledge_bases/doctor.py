@@ -1,0 +1,74 @@
+"""Examines a home folder: models, database, indexes, log, disk."""
+
+import shutil
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from indexer.vectors import describe_backend
+from knowledge_bases.knowledge_base import Home
+from rag.errors import RagError
+from rag.models import resolve
+
+_LOW_DISK_BYTES = 2**30
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the examination."""
+
+    check: str
+    state: Literal["ok", "note", "problem"]
+    detail: str
+
+
+def examine(home: Home, *, quick: bool = False) -> Iterator[Finding]:
+    """Yield findings, one or more per check.
+
+    Args:
+        home: the open home folder.
+        quick: leave out what reads every byte (texts against digests, index files, the log).
+    """
+    settings = home.settings
+    try:
+        files = resolve(settings.embedder)
+        yield Finding("embedder", "ok", f"{settings.embedder}, sha256 {files.digest[:16]}…")
+        yield Finding("calibration", "ok", f"sha256 {home.calibration.digest[:16]}…")
+    except RagError as error:
+        yield Finding("models", "problem", str(error))
+    backend = describe_backend(0, settings)
+    yield Finding(
+        "dense index",
+        "ok",
+        f"{backend.engine} {backend.version}, {backend.gpus} GPUs, on the {backend.device}; exact "
+        f"below {settings.exact_below:,} chunks, HNSW from there on",
+    )
+    health = home.store.health
+    yield from _findings("database", health.file_problems(), "its file is sound")
+    for row in home.store.kbs.all():
+        base = home.open(row.name)
+        counts = base.counts()
+        check = f"kb {row.name}"
+        problems = list(health.chunk_problems(row.id))
+        if not quick:
+            problems += health.version_problems(row.id)
+            problems += base.lifecycle.problems()
+        try:
+            base.lifecycle.catch_up()
+        except RagError as error:
+            problems.append(str(error))
+        summary = f"{counts['documents']:,} documents, {counts['chunks']:,} chunks, index sound"
+        yield from _findings(check, problems, summary)
+    if not quick:
+        yield from _findings("log", health.log_problems(), "every record has its leaf hash")
+    free = shutil.disk_usage(settings.home).free
+    state: Literal["ok", "note"] = "note" if free < _LOW_DISK_BYTES else "ok"
+    yield Finding("disk", state, f"{free / 2**30:.1f} GiB free")
+
+
+def _findings(check: str, problems: Iterable[str], sound: str) -> Iterator[Finding]:
+    found = list(problems)
+    for problem in found:
+        yield Finding(check, "problem", problem)
+    if not found:
+        yield Finding(check, "ok", sound)

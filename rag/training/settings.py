@@ -1,0 +1,83 @@
+"""What decides a generator's training run, and what a run must remember."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rag.training.batches import BatchPlan, Position
+from rag.training.examples import Mix
+from rag.training.losses import LossWeights
+
+
+@dataclass(frozen=True)
+class GeneratorTraining:
+    """Everything that decides a training run.
+
+    Attributes:
+        train: question file to learn from.
+        out: folder of the run: checkpoints, metrics.jsonl, loss.png.
+        dev: question file to measure on; None to skip measuring.
+        examples: examples the run is planned for; the learning rate falls over the last part.
+        decay: that part, as a share.
+        encoder_rate: learning rate of the encoder.
+        decoder_rate: learning rate of the decoder.
+        head_rate: learning rate of the pointer, gate and span head.
+        warmup_steps: steps over which the rates rise.
+        frozen_layers: encoder layers, from the lowest, that stay as they are.
+        mixed_precision: "no", "bf16" or "fp16".
+        share_cores: on a CPU, use only the cores that other processes leave.
+        minutes: wall-clock budget of this call; None for no limit.
+        stop_after_steps: optimiser steps of this call; None for no limit.
+        checkpoint_minutes: time between checkpoints.
+        milestone_minutes: time between weights kept for averaging.
+        measure_minutes: time between measurements on dev.
+    """
+
+    train: Path
+    out: Path
+    dev: Path | None = None
+    examples: int = 600_000
+    decay: float = 0.3
+    encoder_rate: float = 1e-4
+    decoder_rate: float = 3e-4
+    head_rate: float = 1e-3
+    warmup_steps: int = 120
+    weight_decay: float = 0.01
+    clip: float = 1.0
+    frozen_layers: int = 0
+    mixed_precision: str = "bf16"
+    share_cores: bool = False
+    minutes: float | None = None
+    stop_after_steps: int | None = None
+    checkpoint_minutes: float = 5.0
+    milestone_minutes: float = 60.0
+    measure_minutes: float = 25.0
+    mix: Mix = field(default_factory=Mix)
+    plan: BatchPlan = field(default_factory=BatchPlan)
+    losses: LossWeights = field(default_factory=LossWeights)
+
+
+@dataclass
+class Progress:
+    """What a run must remember beside weights and moments."""
+
+    step: int = 0
+    examples: int = 0
+    seconds: float = 0.0
+    epoch: int = 0
+    pool: int = 0
+    batch: int = 0
+    milestone: float = 0.0
+
+    @property
+    def position(self) -> Position:
+        """Where in the data order the run is."""
+        return Position(self.epoch, self.pool, self.batch)
+
+
+def learning_rate_factor(settings: GeneratorTraining, step: int, examples: int) -> float:
+    """Linear warm-up, a plateau, and a linear fall to a hundredth at the planned end."""
+    rising = min(1.0, (step + 1) / settings.warmup_steps)
+    left = 1.0 - examples / settings.examples
+    return rising * max(0.01, min(1.0, left / settings.decay))

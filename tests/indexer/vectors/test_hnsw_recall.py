@@ -1,0 +1,62 @@
+import numpy as np
+import pytest
+
+from indexer.vectors import faiss_hnsw
+from indexer.vectors.exact import NumpyExact
+from indexer.vectors.faiss_hnsw import FaissHnsw
+
+COUNT, DIMENSION, QUERIES = 6000, 48, 60
+
+
+def unit(rows: np.ndarray) -> np.ndarray:
+    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def indexes():
+    """The same clustered vectors in a graph and in an exact index, with queries near them."""
+    rng = np.random.default_rng(5)
+    centres = rng.standard_normal((150, DIMENSION))
+    rows = centres[rng.integers(150, size=COUNT)] + 0.6 * rng.standard_normal((COUNT, DIMENSION))
+    queries = rows[:QUERIES] + 0.6 * rng.standard_normal((QUERIES, DIMENSION))
+    graph, exact = FaissHnsw.create(DIMENSION), NumpyExact(DIMENSION)
+    for index in (graph, exact):
+        index.add(np.arange(COUNT) * 3, unit(rows))
+    return graph, exact, unit(queries)
+
+
+def recall(indexes, allowed=None) -> float:
+    """Share of the true ten best that the graph finds."""
+    graph, exact, queries = indexes
+    shares = []
+    for query in queries:
+        truth = {chunk for chunk, _ in exact.search(query, 10, allowed)}
+        found = {chunk for chunk, _ in graph.search(query, 10, allowed)}
+        assert len(found) == len(truth)
+        assert allowed is None or found <= set(allowed.tolist())
+        shares.append(len(found & truth) / len(truth))
+    return float(np.mean(shares))
+
+
+def test_unfiltered_recall(indexes):
+    assert recall(indexes) >= 0.98
+
+
+@pytest.mark.parametrize("compare_up_to", [0, 1000, COUNT])
+@pytest.mark.parametrize("share", [0.5, 0.05, 0.005])
+def test_filtered_recall_whether_the_graph_or_the_vectors_are_searched(
+    indexes, monkeypatch, share, compare_up_to
+):
+    monkeypatch.setattr(faiss_hnsw, "EXACT_ALLOWED", compare_up_to)
+    chosen = np.random.default_rng(2).random(COUNT) < share
+    allowed = np.flatnonzero(chosen) * 3
+    compared = len(allowed) <= compare_up_to
+    assert recall(indexes, allowed) >= (1.0 if compared else 0.98)
+
+
+def test_a_filter_on_one_far_cluster_still_fills_k(indexes, monkeypatch):
+    monkeypatch.setattr(faiss_hnsw, "EXACT_ALLOWED", 0)
+    graph, exact, queries = indexes
+    far = [chunk for chunk, _ in exact.search(-queries[0], 40)]
+    allowed = np.array(sorted(far), np.int64)
+    assert len(graph.search(queries[0], 40, allowed)) == 40

@@ -1,0 +1,157 @@
+import hashlib
+import json
+
+import pytest
+from sqlalchemy import text
+
+from knowledge_bases.knowledge_base import Home
+from rag.errors import QuestionError, RecordError, StorageError
+from rag.settings import Settings
+
+
+@pytest.fixture
+def answering(settings, embedder, tmp_path):
+    """A knowledge base that answers whatever it finds."""
+    always = settings.model_copy(update={"answer_threshold": 0.0})
+    with Home(always, embedder=embedder) as home:
+        base = home.create("docs")
+        file = tmp_path / "dose.txt"
+        file.write_text("The maximum dose of paracetamol is 4 g in 24 hours. Keep it dry.")
+        base.ingest([file])
+        yield home, base
+
+
+def test_a_record_holds_everything_the_answer_came_from(answering):
+    home, base = answering
+    recorded = base.ask("What is the maximum dose of paracetamol?", asker="someone")
+    receipt = json.loads(home.store.log.get(recorded.record.id).receipt)
+    answer = recorded.answer
+    assert answer.status == "answered"
+    assert receipt["question"] == "What is the maximum dose of paracetamol?"
+    assert receipt["text"] == answer.text
+    assert receipt["asker"] == "someone"
+    assert receipt["index"] == {
+        "generation": 1,
+        "manifest_sha256": base.lifecycle.current().digest,
+    }
+    assert set(receipt["models"]) == {"embedder", "generator", "verifier", "decider"}
+    (passage,) = receipt["passages"]
+    assert passage["text_sha256"] == hashlib.sha256(answer.passages[0].text.encode()).hexdigest()
+    assert "".join(token[0] for token in receipt["draft"]["tokens"]) == answer.text
+    assert receipt["citations"][0]["quote"] == answer.citations[0].quote
+    assert receipt["verdicts"][0]["label"] == "supported"
+    assert {"settings_sha256", "decision", "timings_ms", "created_at", "schema"} <= set(receipt)
+
+
+def test_the_leaf_hash_is_of_the_stored_bytes(answering):
+    _, base = answering
+    record = base.ask("What is the maximum dose?").record
+    expected = hashlib.sha256(b"\x00" + record.receipt.encode()).hexdigest()
+    assert record.leaf_hash == expected
+
+
+def test_abstentions_are_logged_with_their_draft(settings, embedder, tmp_path):
+    never = settings.model_copy(update={"answer_threshold": 1.0})
+    with Home(never, embedder=embedder) as home:
+        base = home.create("docs")
+        (tmp_path / "a.txt").write_text("Keep it dry.")
+        base.ingest([tmp_path / "a.txt"])
+        recorded = base.ask("Is it kept dry?")
+        receipt = json.loads(recorded.record.receipt)
+    assert (receipt["status"], receipt["text"]) == ("abstained", "")
+    assert receipt["draft"]["tokens"]
+    assert "threshold" in receipt["reason"]
+
+
+def test_sequence_numbers_have_no_gap(answering):
+    home, base = answering
+    sizes = [base.ask(f"Question {i}?").log_size for i in range(5)]
+    assert sizes == [1, 2, 3, 4, 5]
+    assert [row.sequence for row in home.store.log.all(oldest_first=True)] == [0, 1, 2, 3, 4]
+
+
+def test_no_record_no_answer(answering, monkeypatch):
+    home, base = answering
+
+    def refuse(*args):
+        raise StorageError("the disk is full")
+
+    monkeypatch.setattr(type(home.store.log), "append", refuse)
+    with pytest.raises(RecordError, match="withheld: the disk is full"):
+        base.ask("What is the maximum dose?")
+
+
+def test_a_read_only_database_gives_no_answer(answering):
+    home, base = answering
+    from sqlalchemy import event
+
+    @event.listens_for(home._database._engine, "connect")
+    def make_read_only(connection, _):
+        connection.execute("PRAGMA query_only = ON")
+
+    home._database.close()
+    with pytest.raises(RecordError, match="read-only"):
+        base.ask("What is the maximum dose?")
+
+
+@pytest.mark.parametrize(
+    ("question", "why"),
+    [
+        ("", "empty"),
+        (" \n\t", "empty"),
+        ("x" * 100_000, "100,000 characters"),
+        ("a\0b", "NUL"),
+        ("\ud800", "broken Unicode"),
+    ],
+)
+def test_bad_questions_are_refused_and_not_logged(answering, question, why):
+    home, base = answering
+    with pytest.raises(QuestionError, match=why):
+        base.ask(question)
+    assert list(home.store.log.all()) == []
+
+
+@pytest.mark.parametrize("question", ["???", "😀", "投与量は？", '"AND" OR (x:y)*', "\u202e"])
+def test_odd_questions_get_an_answer_or_an_abstention(answering, question):
+    _, base = answering
+    assert base.ask(question).answer.status in ("answered", "abstained")
+
+
+def test_an_empty_knowledge_base_abstains(home):
+    answer = home.create("empty").ask("What is the dose?").answer
+    assert answer.status == "abstained"
+    assert "nothing in the knowledge base" in answer.decision.reason
+
+
+def test_records_outlive_their_knowledge_base(answering):
+    home, base = answering
+    record = base.ask("What is the maximum dose?").record
+    home.delete("docs")
+    assert home.store.log.get(record.id).receipt == record.receipt
+
+
+def test_doctor_finds_a_changed_and_a_missing_record(answering):
+    home, base = answering
+    for i in range(3):
+        base.ask(f"Question {i}?")
+    assert list(home.store.health.log_problems()) == []
+    with home._database.write() as session:
+        session.execute(
+            text("UPDATE audit_records SET receipt = replace(receipt, 'Question 2', 'Question 9')")
+        )
+        session.execute(text("DELETE FROM audit_records WHERE sequence = 1"))
+    problems = list(home.store.health.log_problems())
+    assert problems == [
+        "records 1 to 1 of the log are missing",
+        "record 2 of the log was changed",
+    ]
+
+
+def test_a_calibration_of_another_model_is_refused(tmp_path, embedder):
+    from rag.errors import DigestMismatch
+
+    with (
+        Home(Settings(home=tmp_path), embedder=embedder) as home,
+        pytest.raises(DigestMismatch, match="53aa51172d14"),
+    ):
+        home.create("docs").ask("Anything?")
