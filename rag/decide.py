@@ -9,8 +9,6 @@ FEATURES = (
     "similarity",
     "coverage",
     "coverage_around",
-    "rare_around",
-    "rare_in_passage",
     "lead",
     "number_wanted_and_there",
     "number_wanted_not_there",

@@ -54,22 +54,25 @@ async def follow_job(job_id: JobId, request: Request, home: HomeParam) -> Respon
     if job.ended and seen == _event_id(job):
         return Response(status_code=204)
 
+    stopping = anyio.Event()
+
     async def changes() -> AsyncIterator[ServerSentEvent]:
         latest, sent = job, seen
-        while True:
+        while not stopping.is_set():
             if _event_id(latest) != sent:
                 sent = _event_id(latest)
                 name = latest.state if latest.ended else "progress"
                 yield events.event(name, Job.of(latest), sent)
             if latest.ended:
                 return
-            await anyio.sleep(_LOOK_SECONDS)
+            with anyio.move_on_after(_LOOK_SECONDS):
+                await stopping.wait()
             try:
                 latest = await run_in_threadpool(home.store.jobs.get, job_id)
             except NotFound:
                 return  # Its knowledge base was deleted.
 
-    return events.stream(changes())
+    return events.stream(changes(), stopping)
 
 
 def _event_id(job: JobState) -> str:

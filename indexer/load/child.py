@@ -14,9 +14,10 @@ from indexer.load.dispatch import load_document
 from indexer.load.limits import Limits
 from indexer.load.loaded import Loaded
 from indexer.load.names import why_unreadable
-from indexer.load.outcome import EXIT_ERROR, EXIT_MEMORY
-from rag.errors import BrokenFile, RagError, StorageError
+from indexer.load.outcome import EXIT_ERROR, EXIT_MEMORY, EXIT_NO_ROOM
+from rag.errors import BrokenFile, RagError
 
+_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 _PR_SET_PDEATHSIG = 1
 _RESULT_SLACK_BYTES = 2**30
 """Room for marks and titles beside the text in the file of results."""
@@ -53,11 +54,8 @@ def run_child(name: str, limits: Limits, source: int, result: int, helper: int) 
                 code = EXIT_ERROR
             except MemoryError:
                 code = EXIT_MEMORY
-            except OSError as error:
-                _replace_by_error(
-                    stream, StorageError(f"{name}: no room for its text: {error.strerror}")
-                )
-                code = EXIT_ERROR
+            except OSError:
+                code = EXIT_NO_ROOM
     finally:
         os._exit(code)
 
@@ -82,9 +80,9 @@ def _replace_by_error(stream: IO[bytes], error: RagError) -> None:
 
 def _confine(limits: Limits) -> None:
     """Give up what parsing doesn't need."""
-    if sys.platform == "linux":
+    if _LIBC:
         # The child must not outlive the helper, whatever kills that.
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         with suppress(OSError), open("/proc/self/oom_score_adj", "w") as score:  # noqa: PTH123
             score.write("1000")
     nothing = os.open(os.devnull, os.O_RDWR)

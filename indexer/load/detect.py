@@ -1,5 +1,6 @@
 """Tells a file's format from its content, with its name as a hint only."""
 
+import csv
 import json
 import re
 import zipfile
@@ -39,7 +40,9 @@ _PLAIN_SUFFIXES = frozenset(
 )
 
 _HTML_START = re.compile(
-    r"\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html|head|body)\b", re.I | re.S
+    # The group of comments is atomic: it could be taken apart in exponentially many ways.
+    r"\s*(?:<\?xml[^>]*>\s*)?(?>(?:<!--.*?-->\s*)*)<(?:!doctype\s+html|html|head|body)\b",
+    re.I | re.S,
 )
 _HTML_TAG = re.compile(r"</(?:p|div|table|body|html|h[1-6]|ul|ol|span|a)\s*>", re.I)
 _MAIL_FIELD = re.compile(r"([!-9;-~]+):[ \t]|([!-9;-~]+):$")
@@ -51,7 +54,7 @@ _MAIL_FIELDS = frozenset(
 )
 _MARKDOWN_HEADING = re.compile(r"^#{1,6} \S", re.MULTILINE)
 _MARKDOWN_OTHER = re.compile(
-    r"^```|^\|.*\|[ \t]*$\n^\|[ :|-]+\|[ \t]*$|^[-*] \S|\[[^\]\n]+\]\([^)\n]+\)|\*\*\S",
+    r"^```|^\|.*\|[ \t]*$\n^\|[ :|-]+\|[ \t]*$|^[-*] \S|\[[^\[\]\n]+\]\([^()\n]+\)|\*\*\S",
     re.MULTILINE,
 )
 
@@ -199,7 +202,7 @@ def _is_table(head: str) -> bool:
             continue
         try:
             rows = [row for row in islice(records(sample, delimiter), 100) if row]
-        except Exception:  # the csv module's errors on text that is no CSV
+        except csv.Error:
             continue
         widths = Counter(map(len, rows))
         if len(rows) >= 4 and len(widths) == 1 and next(iter(widths)) >= 3:

@@ -2,7 +2,6 @@
 
 import os
 import stat
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,8 +31,8 @@ def discover(paths: Sequence[Path], limits: Limits) -> Iterator[Iterator[Source 
     Yields:
         the sources, each uri once.
     """
-    with tempfile.TemporaryDirectory(prefix="rag-expanded-", ignore_cleanup_errors=True) as folder:
-        yield _distinct(_walk(paths, Expander(Path(folder), limits)))
+    with Expander(limits) as expander:
+        yield _distinct(_walk(paths, expander))
 
 
 def _walk(paths: Sequence[Path], expander: Expander) -> Iterator[Source | LoadFailure]:

@@ -95,8 +95,10 @@ class _Writer:
     def write_page_frames(self) -> None:
         seen = set()
         for section in self._document.sections:
-            frames = (section.first_page_header, section.header, section.first_page_footer)
-            for frame in (*frames, section.footer):
+            for frame in (
+                *(section.first_page_header, section.header, section.even_page_header),
+                *(section.first_page_footer, section.footer, section.even_page_footer),
+            ):
                 if frame.is_linked_to_previous:
                     continue
                 for block in _blocks(frame._element):

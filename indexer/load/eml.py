@@ -39,25 +39,25 @@ def load(
     # The old policy: the new one raises on malformed headers, this one keeps what is there.
     message = message_from_bytes(content)
     parts = _leaves(message, name, limits)
-    body = _body(parts)
+    bodies = _bodies(parts)
     builder = TextBuilder(name, limits)
     subject = _header(message, "Subject")
     for field in _HEADERS:
         words = _header(message, field)
         if words:
             builder.add(f"{field}: {words}")
-    if body is not None:
+    for body in bodies:
         builder.add(_body_text(body, name, limits), gap=2)
     yield builder.loaded(content, "eml", title=subject, date=_date(message))
-    yield from _attachments(parts, body, name, load_inner)
+    yield from _attachments(parts, bodies, name, load_inner)
 
 
 def _attachments(
-    parts: list[Message], body: Message | None, name: str, load_inner: LoadInner
+    parts: list[Message], bodies: list[Message], name: str, load_inner: LoadInner
 ) -> Iterator[Loaded | LoadFailure]:
     taken: set[str] = set()
     for number, part in enumerate(parts, start=1):
-        if part is body:
+        if part in bodies:
             continue
         kind = part.get_content_type()
         filename = _filename(part)
@@ -99,23 +99,28 @@ def _leaves(message: Message, name: str, limits: Limits) -> list[Message]:
     return leaves
 
 
-def _body(parts: list[Message]) -> Message | None:
-    texts = [part for part in parts if part.get_content_disposition() != "attachment"]
+def _bodies(parts: list[Message]) -> list[Message]:
+    """Return the parts to read in place: all plain ones, else all of HTML."""
+    texts = [
+        part
+        for part in parts
+        if part.get_content_disposition() != "attachment"
+        and not _filename(part)
+        and _bytes(part).strip()
+    ]
     for kind in ("text/plain", "text/html"):
-        for part in texts:
-            if part.get_content_type() == kind and not _filename(part) and _bytes(part).strip():
-                return part
-    return None
+        bodies = [part for part in texts if part.get_content_type() == kind]
+        if bodies:
+            return bodies
+    return []
 
 
 def _body_text(body: Message, name: str, limits: Limits) -> str:
     content = _bytes(body)
-    declared = body.get_content_charset()
+    text = decode(content, name, declared=body.get_content_charset())
     if body.get_content_type() == "text/html":
-        return html.load_source(
-            decode(content, name, declared=declared), content, name, limits
-        ).text
-    return decode(content, name, declared=declared)
+        return html.load_source(text, content, name, limits).text
+    return text
 
 
 def _bytes(part: Message) -> bytes:

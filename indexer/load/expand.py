@@ -1,9 +1,11 @@
 """Turns files into sources, archives into the files they hold."""
 
 import stat
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
 
 from indexer.load.archive import Budget, Member, is_plain_archive, members
 from indexer.load.detect import is_zip
@@ -37,12 +39,27 @@ class Source:
 
 
 class Expander:
-    """Expands archives into a folder, one file at a time, as its results are asked for."""
+    """Expands archives into a temporary folder, one file at a time, as its results are asked for.
 
-    def __init__(self, folder: Path, limits: Limits) -> None:
-        self._folder = folder
+    A context manager: the folder comes with the first archive and goes with the block.
+    """
+
+    def __init__(self, limits: Limits) -> None:
         self._limits = limits
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._count = 0
+
+    def __enter__(self) -> "Expander":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._folder is not None:
+            self._folder.cleanup()
 
     def sources(self, uri: str, path: Path) -> Iterator[Source | LoadFailure]:
         """Return the file itself, or the files of the archive that it is by content."""
@@ -81,9 +98,7 @@ class Expander:
     def _expand_member(
         self, member: Member, budget: Budget, depth: int
     ) -> Iterator[Source | LoadFailure]:
-        # Where it lies says nothing of its name in the archive, so that name can't lead anywhere.
-        self._count += 1
-        path = self._folder / str(self._count)
+        path = self._new_path()
         try:
             with path.open("xb") as expanded:
                 for piece in member.pieces():
@@ -104,6 +119,15 @@ class Expander:
                 member.uri, "is an archive too deep in other archives; add it on its own"
             )
         path.unlink(missing_ok=True)
+
+    def _new_path(self) -> Path:
+        """Return where to put a file: no place that its name in the archive could have a say in."""
+        if self._folder is None:
+            self._folder = tempfile.TemporaryDirectory(
+                prefix="rag-expanded-", ignore_cleanup_errors=True
+            )
+        self._count += 1
+        return Path(self._folder.name) / str(self._count)
 
 
 def _is_archive(path: Path, uri: str, limits: Limits) -> bool:

@@ -20,7 +20,7 @@ from indexer.load import channel, wire
 from indexer.load.limits import Limits
 from indexer.load.loaded import Loaded, LoadFailure
 from indexer.load.names import why_unreadable
-from indexer.load.outcome import EXIT_ERROR, error_for
+from indexer.load.outcome import EXIT_ERROR, error_for, no_room
 from rag.errors import BrokenFile, MissingDependency
 
 _START_SECONDS = 60.0
@@ -75,7 +75,7 @@ class Sandbox:
         source = _open(path, name, self.limits)
         try:
             before = os.fstat(source)
-            result = tempfile.TemporaryFile(prefix="rag-text-")  # noqa: SIM115 - read lazily
+            result = _room_for_text(name)
             try:
                 with self._lock:
                     outcome = self._parse(name, source, result.fileno())
@@ -210,6 +210,13 @@ def _open(path: Path, name: str, limits: Limits) -> int:
         os.close(source)
         raise
     return source
+
+
+def _room_for_text(name: str) -> IO[bytes]:
+    try:
+        return tempfile.TemporaryFile(prefix="rag-text-")
+    except OSError as error:
+        raise no_room(name) from error
 
 
 def _check_unchanged(before: os.stat_result, after: os.stat_result, name: str) -> None:

@@ -26,7 +26,9 @@ _PARENT_CHECK_SECONDS = 1.0
 
 def main() -> None:
     """Serve requests on the socket whose descriptor is the first argument, until it closes."""
-    connection = socket.socket(fileno=int(sys.argv[1]))
+    # A copy, which gets a low number: select takes none above 1,023.
+    connection = socket.socket(fileno=os.dup(int(sys.argv[1])))
+    os.close(int(sys.argv[1]))
     parent = int(sys.argv[2])
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the caller's to handle
     _warm_up()

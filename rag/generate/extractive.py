@@ -32,8 +32,6 @@ FEATURES = (
     "similarity_lead",
     "coverage",
     "coverage_around",
-    "rare_around",
-    "rare_in_passage",
     "number_wanted_and_there",
     "number_wanted_not_there",
     "name_wanted_and_there",
@@ -101,16 +99,6 @@ class ExtractiveGenerator:
         named["lead"] = min(lead, 5.0)
         return Draft(tuple(tokens), confidence, self.digest, named)
 
-    def _rare(self, words: set[str]) -> set[str]:
-        """Return the words that say most: those with digits or in several pieces."""
-        listed = sorted(words)
-        pieces = self._embedder.count_tokens(listed) if listed else []
-        return {
-            word
-            for word, count in zip(listed, pieces, strict=True)
-            if count > 1 or any(char.isdigit() for char in word)
-        }
-
     def rank_features(
         self, question: str, passages: Sequence[Passage]
     ) -> tuple[list[_Sentence], Vectors]:
@@ -122,8 +110,6 @@ class ExtractiveGenerator:
         vectors = self._embedder.embed(texts)  # (1 + n, d)
         similarities = vectors[1:] @ vectors[0]  # (n, d) @ (d,) -> (n,)
         wanted = set(content_words(question))
-        rare = self._rare(wanted)
-        in_passage = [set(content_words(passage.text)) for passage in passages]
         words = [set(content_words(sentence.text)) for sentence in sentences]
         asks_number = bool(_ASKS_NUMBER.search(question))
         asks_name = bool(_ASKS_NAME.search(question))
@@ -147,8 +133,6 @@ class ExtractiveGenerator:
                     similarities[number] - similarities.max(),
                     _share(wanted, words[number]),
                     _share(wanted, around),
-                    _share(rare, around),
-                    _share(rare, around | in_passage[sentence.passage]),
                     asks_number and has_number,
                     asks_number and not has_number,
                     asks_name and bool(_CAPITALISED.search(new_words)),

@@ -1,3 +1,4 @@
+import errno
 import os
 import tempfile
 import zipfile
@@ -195,6 +196,18 @@ def test_expanded_files_are_gone_afterwards(folder, make):
         kept = second.path
     assert not kept.exists()
     assert not kept.parent.exists()
+
+
+def test_archive_when_the_disk_is_full(tmp_path, make, monkeypatch):
+    def full(*args, **options):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    (tmp_path / "a.zip").write_bytes(make.zip({"x": b"x"}))
+    (tmp_path / "b.txt").write_bytes(b"b")
+    monkeypatch.setattr("tempfile.TemporaryDirectory", full)
+    sources, failures = found(tmp_path)
+    assert sources == {"b.txt": b"b"}
+    assert failures == {"a.zip": "can't be read: No space left on device"}
 
 
 def test_unsafe_members_are_refused_one_by_one(tmp_path):

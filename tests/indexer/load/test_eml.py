@@ -42,6 +42,19 @@ def test_html_body_when_there_is_no_other(load):
     assert load(mail.as_bytes(), "a.eml").text.endswith("\n\nFirst Second")
 
 
+def test_text_around_an_attachment_is_body_too(load_all):
+    source = b"From: a@b.c\nSubject: x\nContent-Type: multipart/mixed; boundary=B\n\n"
+    for part in (
+        b"\n\nbefore",
+        b"Content-Disposition: attachment; filename=a.txt\n\nx",
+        b"\n\nafter",
+    ):
+        source += b"--B\n" + part + b"\n"
+    body, attached = load_all(source + b"--B--\n", "a.eml")
+    assert body.text.endswith("\n\nbefore\n\nafter")
+    assert attached.uri == "a.eml/a.txt"
+
+
 def test_attachments_are_documents_of_their_own(load_all, make):
     mail = message()
     mail.add_alternative("<p>Body <img src=cid:1></p>", subtype="html")

@@ -91,6 +91,18 @@ def test_binary_is_refused(make):
         decode(content, "x.bin")
 
 
+def test_one_accent_at_the_end_of_a_large_file():
+    content = b"plain words only, " * 2_000_000 + "für".encode("latin-1")
+    started = time.process_time()
+    assert decode(content, "a.txt").endswith("only, für")
+    assert time.process_time() - started < 3
+
+
+def test_characters_of_two_bytes_on_one_long_line():
+    text = "最大剂量为克请勿超过" * 20_000
+    assert decode(text.encode("gb18030"), "a.txt") == text
+
+
 def test_large_latin_1_file_is_guessed_from_a_sample():
     content = (GERMAN + "\n").encode("latin-1") * 200_000  # 18 MB
     started = time.process_time()

@@ -56,7 +56,7 @@ def test_docx_tracked_changes_links_fields_and_controls(load, make):
     document = docx.Document()
     paragraph = document.add_paragraph("Dose: ")
     for xml in (
-        f"<w:del {W}><w:r><w:delText>3 g</w:delText></w:r></w:del>",
+        f"<w:del {W}><w:r><w:delText>3 g</w:delText><w:tab/></w:r></w:del>",
         f"<w:ins {W}><w:r><w:t>4 g</w:t></w:r></w:ins>",
         f'<w:hyperlink {W}><w:r><w:t xml:space="preserve"> daily</w:t></w:r></w:hyperlink>',
         f"<w:r {W}><w:instrText>PAGE</w:instrText><w:noBreakHyphen/><w:t>x</w:t></w:r>",
@@ -221,12 +221,13 @@ def test_xlsx_formulas_stand_with_their_cached_value(load, make):
     assert load(package, "a.xlsx").text == "Item: Bed | Price: 7"
 
 
-def test_xlsx_with_absurd_dimensions(load, make):
+@pytest.mark.parametrize("dimensions", ["A1", "A1:XFD1048576"])
+def test_xlsx_with_wrong_dimensions(load, make, dimensions):
     sheet = make.xlsx(["Item", "Price"], ["Bed", 7])
     with zipfile.ZipFile(BytesIO(sheet)) as archive:
         part = archive.read("xl/worksheets/sheet1.xml").decode()
     assert 'ref="A1:B2"' in part
-    part = part.replace('ref="A1:B2"', 'ref="A1:XFD1048576"')
+    part = part.replace('ref="A1:B2"', f'ref="{dimensions}"')
     package = make.with_part(sheet, "xl/worksheets/sheet1.xml", part.encode())
     assert load(package, "a.xlsx").text == "Item: Bed | Price: 7"
 

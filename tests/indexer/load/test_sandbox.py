@@ -1,7 +1,9 @@
 """The helper process: limits, crashes, orphans, threads."""
 
+import errno
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -18,7 +20,7 @@ from indexer.load import wire
 from indexer.load.limits import Limits
 from indexer.load.loaded import Loaded, LoadFailure
 from indexer.load.sandbox import Sandbox
-from rag.errors import BrokenFile, LimitExceeded, UnsupportedFormat
+from rag.errors import BrokenFile, LimitExceeded, StorageError, UnsupportedFormat
 from rag.settings import Settings
 
 SLOW_PAGE = b"<html><body>" + b"<div>" * 200_000  # the parser's time grows with the square
@@ -262,6 +264,38 @@ def test_results_may_be_left_unread(sandbox, tmp_path):
     sandbox.load(tmp_path / "a.jsonl", "a.jsonl")
     next(sandbox.load(tmp_path / "a.jsonl", "a.jsonl"))
     assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
+
+
+def test_a_full_disk(sandbox, tmp_path, monkeypatch):
+    (tmp_path / "ok.txt").write_bytes(b"fine")
+
+    def on_a_full_disk(**options):
+        return open("/dev/full", "r+b", buffering=0)  # noqa: PTH123
+
+    monkeypatch.setattr("tempfile.TemporaryFile", on_a_full_disk)
+    with pytest.raises(StorageError, match=r"^ok\.txt: there is no room for its text in .*; free"):
+        sandbox.load(tmp_path / "ok.txt", "ok.txt")
+
+    def without_room(**options):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("tempfile.TemporaryFile", without_room)
+    with pytest.raises(StorageError, match=r"^ok\.txt: there is no room"):
+        sandbox.load(tmp_path / "ok.txt", "ok.txt")
+
+
+def test_a_caller_with_a_thousand_open_files(tmp_path):
+    (tmp_path / "ok.txt").write_bytes(b"fine")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(4096, hard), hard))
+    held = [os.open(os.devnull, os.O_RDONLY) for _ in range(1100)]
+    try:
+        with Sandbox(Limits()) as sandbox:
+            assert len(list(sandbox.load(tmp_path / "ok.txt", "ok.txt"))) == 1
+    finally:
+        for file in held:
+            os.close(file)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_the_helper_has_no_torch_and_ignores_the_working_directory(tmp_path, monkeypatch):

@@ -1,0 +1,68 @@
+import pytest
+
+from rag.calibration import Calibration, sigmoid
+from rag.decide import FEATURES, CalibratedDecider, evidence
+from rag.types import Claim, Draft, Guard, Token, Verdict
+
+WORDS = (Token("4 g", 0.9, 1.0, None),)
+
+
+@pytest.fixture
+def calibration(word_calibration):
+    return Calibration.load(word_calibration)
+
+
+def verdict(label="supported", guards=()):
+    return Verdict(Claim("4 g", (1,)), label, None, None, guards, None)
+
+
+def draft(**features):
+    return Draft(WORDS, 0.5, "test", features)
+
+
+def test_the_threshold_comes_from_the_calibration_file(calibration, passage_of):
+    decider = CalibratedDecider(calibration)
+    strong = decider.decide(
+        "?", draft(similarity=1.0, coverage=1.0), [verdict()], [passage_of("x")]
+    )
+    weak = decider.decide("?", draft(), [verdict()], [passage_of("x", dense=0.0)])
+    assert (
+        strong.threshold
+        == weak.threshold
+        == calibration.model("decide", FEATURES).extra("threshold")
+    )
+    assert strong.probability > weak.probability
+    assert weak.status == "abstained"
+    assert f"{weak.threshold:.2f}" in (weak.reason or "")
+
+
+@pytest.mark.parametrize("label", ["unsupported", "contradicted"])
+def test_an_unsupported_claim_is_withheld_whatever_its_probability(calibration, passage_of, label):
+    decider = CalibratedDecider(calibration, threshold=0.0)
+    guard = Guard("number", ("5 g",))
+    decision = decider.decide(
+        "?", draft(similarity=1.0), [verdict(), verdict(label, (guard,))], [passage_of("x")]
+    )
+    assert decision.status == "abstained"
+    assert decision.reason == f"a claim is {label}: not found: number 5 g"
+
+
+def test_nothing_found_and_nothing_written_are_told_apart(calibration, passage_of):
+    decider = CalibratedDecider(calibration, threshold=0.0)
+    empty = Draft((), 0.0, "test")
+    assert "nothing in the knowledge base" in (decider.decide("?", empty, [], []).reason or "")
+    assert "hold no answer" in (decider.decide("?", empty, [], [passage_of("x")]).reason or "")
+
+
+def test_evidence_is_in_the_order_of_the_features(passage_of):
+    passages = [passage_of("x", dense=0.8), passage_of("y", index=1, dense=0.5)]
+    named = dict(zip(FEATURES, evidence(draft(similarity=0.7), passages), strict=True))
+    assert named["similarity"] == 0.7
+    assert named["passage_lead"] == pytest.approx(0.3)
+    assert named["coverage"] == 0.0
+
+
+def test_sigmoid_does_not_overflow():
+    assert sigmoid(-1e4) == 0.0
+    assert sigmoid(1e4) == 1.0
+    assert sigmoid(0) == 0.5
