@@ -2,7 +2,8 @@
 
 import logging
 import threading
-import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 
 from filelock import FileLock, Timeout
@@ -17,7 +18,7 @@ from rag.errors import RagError, StorageError, UsageError
 log = logging.getLogger(__name__)
 
 _NOTE_SECONDS = 0.25
-"""Progress goes to the database at most this often."""
+"""Progress goes to the database this often."""
 _RETRY_SECONDS = 5.0
 _STOP_SECONDS = 10.0
 
@@ -156,7 +157,8 @@ class Jobs:
             return
         progress = _Progress.at_start(upload)
         self._jobs.update(job.id, state="running", progress=asdict(progress))
-        error = self._ingest(job, upload, progress)
+        with self._noting(job.id, progress):
+            error = self._ingest(job, upload, progress)
         if error is None:
             progress.total = progress.done
         state = "failed" if error else "done"
@@ -164,18 +166,34 @@ class Jobs:
         log.info("job %s %s: %d documents", job.id, state, progress.done)
         upload.discard()
 
+    @contextmanager
+    def _noting(self, job_id: str, progress: _Progress) -> Iterator[None]:
+        """Write the progress to the database while it changes; documents end by the hundred."""
+        ended = threading.Event()
+
+        def note() -> None:
+            noted = 0
+            while not ended.wait(_NOTE_SECONDS):
+                if progress.done != noted:
+                    noted = progress.done
+                    with suppress(StorageError):
+                        self._jobs.update(job_id, state="running", progress=asdict(progress))
+
+        thread = threading.Thread(target=note, name="rag-job-progress", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
+
     def _ingest(self, job: JobState, upload: Upload, progress: _Progress) -> str | None:
         """Ingest an upload and return why it failed, or None."""
-        noted = time.monotonic()
 
         def report(result: FileResult) -> None:
-            nonlocal noted
             if self._stopping.is_set():
                 raise _Stopped
             progress.note(result)
-            if time.monotonic() - noted >= _NOTE_SECONDS:
-                self._jobs.update(job.id, state="running", progress=asdict(progress))
-                noted = time.monotonic()
 
         try:
             kb = self._home.open(job.kb_name)

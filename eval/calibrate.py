@@ -8,6 +8,7 @@ import random
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from rag.types import Passage
 
 log = logging.getLogger(__name__)
 
-SOURCES = {"squad": 1_600, "covidqa": 300, "policyqa": 300, "fairytaleqa": 300}
+SOURCES = {"squad": 1_600, "covidqa": 300, "policyqa": 300, "fairytaleqa": 700}
 """Questions sampled per source; SQuAD's are half unanswerable and decide the threshold."""
 WRONG_COSTS = 2.0
 """What serving a wrong answer costs, in right answers."""
@@ -65,10 +66,10 @@ def fit(data: Path, out: Path) -> dict[str, Any]:
         base = contexts_kb(home, rows, "contexts")
         cached = _Cached(home)
         found = {row.id: _candidates(base, cached, row.question) for row in rows}
-        weight, weights_tried = _fusion_weight(rows, found)
-        log.info("dense weight %s of %s", weight, weights_tried)
-        passages = {row.id: _top(base, found[row.id], weight) for row in rows}
-        without = {row.id: _top(base, found[row.id], weight, leave_out=row) for row in rows}
+        fusion, fusions_tried = _fusion(rows, found)
+        log.info("dense weight and rank share %s of %s", fusion, fusions_tried)
+        passages = {row.id: _top(found[row.id], fusion) for row in rows}
+        without = {row.id: _top(found[row.id], fusion, leave_out=row) for row in rows}
         generator = ExtractiveGenerator(cached, Calibration.load(BUNDLED))
         extractive, second_within = _extractive(generator, rows, passages)
     content: dict[str, Any] = {
@@ -80,7 +81,7 @@ def fit(data: Path, out: Path) -> dict[str, Any]:
             "questions": len(rows),
             "command": "python -m eval.calibrate --data DATA",
         },
-        "fusion": {"dense_weight": weight},
+        "fusion": {"dense_weight": fusion[0], "rank_share": fusion[1]},
         "models": {
             "extractive": _written(
                 extractive, EXTRACTIVE_FEATURES, {"second_within": second_within}
@@ -95,7 +96,7 @@ def fit(data: Path, out: Path) -> dict[str, Any]:
     decide, threshold, curve = _decide(fitted, rows, passages, without)
     content["models"]["decide"] = _written(decide, DECIDE_FEATURES, {"threshold": threshold})
     out.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    return {"weights": weights_tried, "threshold": threshold, "curve": curve}
+    return {"fusions": fusions_tried, "threshold": threshold, "curve": curve}
 
 
 def _sample(rows: list[Question]) -> list[Question]:
@@ -122,28 +123,29 @@ def _candidates(base: KnowledgeBase, cached: _Cached, question: str) -> _Candida
     return dense, lexical, passages
 
 
-def _fusion_weight(
+def _fusion(
     rows: list[Question], found: dict[str, _Candidates]
-) -> tuple[float, dict[str, float]]:
-    """Choose the weight with the best mean over sources of first-hit and first-5 accuracy."""
+) -> tuple[tuple[float, float], dict[str, float]]:
+    """Choose dense weight and rank share by the mean over sources of first-hit and first-5 rate."""
     tried = {}
     asked = [row for row in rows if row.answers]
-    for weight in np.arange(0.0, 1.01, 0.05):
+    for weight, share in product(np.arange(0.0, 1.01, 0.1), (0.0, 0.2, 0.33, 0.5)):
         per_source: dict[str, list[float]] = {}
         for row in asked:
             dense, lexical, passages = found[row.id]
-            fused = fuse.weighted(dense, lexical, dense_weight=float(weight))
+            fused = fuse.weighted(dense, lexical, dense_weight=weight, rank_share=share)
             uris = [passages[i].document.uri for i, _ in fused[:5]]
             right = (uris[:1] == [row.context_uri]) + (row.context_uri in uris)
             per_source.setdefault(row.source, []).append(right / 2)
-        tried[f"{weight:.2f}"] = float(np.mean([np.mean(v) for v in per_source.values()]))
-    return float(max(tried, key=lambda name: tried[name])), tried
+        rate = float(np.mean([np.mean(rates) for rates in per_source.values()]))
+        tried[f"{weight:.1f} {share:.2f}"] = round(rate, 4)
+    best_weight, best_share = max(tried, key=lambda name: tried[name]).split()
+    return (float(best_weight), float(best_share)), tried
 
 
 def _top(
-    base: KnowledgeBase,
     candidates: _Candidates,
-    weight: float,
+    fusion: tuple[float, float],
     leave_out: Question | None = None,
 ) -> list[Passage]:
     """Return the five best passages, without those of a question's own article if given."""
@@ -153,7 +155,7 @@ def _top(
         kept = {i for i, passage in passages.items() if passage.document.title != title}
         dense = {i: score for i, score in dense.items() if i in kept}
         lexical = {i: score for i, score in lexical.items() if i in kept}
-    fused = fuse.weighted(dense, lexical, dense_weight=weight)
+    fused = fuse.weighted(dense, lexical, dense_weight=fusion[0], rank_share=fusion[1])
     return [
         replace(
             passages[i],

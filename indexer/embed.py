@@ -1,8 +1,10 @@
 """Texts to unit vectors with a sentence-transformers model."""
 
+import json
 import logging
 import threading
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -37,6 +39,7 @@ class SentenceEmbedder:
         self._lock = threading.Lock()
         self._model: SentenceTransformer | None = None
         self._tokenizer: Tokenizer | None = None
+        self._dimension: int | None = None
 
     @property
     def digest(self) -> str:
@@ -46,10 +49,13 @@ class SentenceEmbedder:
     @property
     def dimension(self) -> int:
         """Length of a vector."""
-        dimension = self._loaded().get_embedding_dimension()
-        if dimension is None:
+        if self._dimension is None:
+            self._dimension = _declared_dimension(self._files.path) or (
+                self._loaded().get_embedding_dimension()
+            )
+        if self._dimension is None:
             raise ModelError(f"{self._files.reference}: the model doesn't name its dimension")
-        return dimension
+        return self._dimension
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Count each text's tokens, without special tokens and never truncated."""
@@ -104,3 +110,19 @@ class SentenceEmbedder:
                     f"{self._files.reference} can't be loaded from {self._files.path}: {error}"
                 ) from error
         return self._model
+
+
+def _declared_dimension(folder: Path) -> int | None:
+    """Read the dimension from the model's files, which spares loading torch to create an index.
+
+    Returns:
+        None where a module after pooling may change it, or the files say nothing.
+    """
+    try:
+        modules = json.loads((folder / "modules.json").read_text(encoding="utf-8"))
+        if any(module["type"].rpartition(".")[2] == "Dense" for module in modules):
+            return None
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        return int(config["hidden_size"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

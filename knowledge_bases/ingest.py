@@ -100,6 +100,7 @@ class Ingest:
         self._lifecycle = lifecycle
         self._embedder = embedder
         self._limits = Limits.from_settings(settings)
+        self._max_chars = settings.max_document_chars
         self._chunker = Chunker(
             embedder.count_tokens, tokens=kb.chunk_tokens, overlap=kb.chunk_overlap_tokens
         )
@@ -186,8 +187,16 @@ class Ingest:
         for document in sandbox.load(source.path, source.uri):
             if isinstance(document, LoadFailure):
                 yield document
+                continue
+            uri = document.uri or source.uri
+            if len(document.text) > self._max_chars:
+                yield LoadFailure(
+                    uri,
+                    f"holds {len(document.text):,} characters of text; split it into documents of "
+                    f"at most {self._max_chars:,} or raise RAG_MAX_DOCUMENT_CHARS",
+                )
             else:
-                yield _Parsed(document.uri or source.uri, document)
+                yield _Parsed(uri, document)
 
     def _prepared(self, parsed: _Parsed, tags: Sequence[str]) -> PreparedVersion:
         loaded = parsed.loaded

@@ -318,6 +318,7 @@ class KnowledgeBase:
             candidates=settings.candidates,
             method=settings.fusion,
             dense_weight=self._home.calibration.dense_weight,
+            rank_share=self._home.calibration.rank_share,
         )
 
     def _settings_digest(self) -> str:

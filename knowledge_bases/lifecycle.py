@@ -208,6 +208,8 @@ class Lifecycle:
     def _set_aside(self, number: int) -> None:
         try:
             self._path(number).rename(self._folder / f"damaged-{number:08}-{uuid.uuid4().hex}")
+        except FileNotFoundError:
+            return  # Another process published newer ones and removed it meanwhile.
         except OSError as error:
             raise StorageError(
                 f"the damaged index {self._path(number)} can't be set aside: {error.strerror}"

@@ -52,11 +52,13 @@ class Calibration:
     Attributes:
         digest: sha256 of the file.
         fitted_for: digest of the embedder whose scores it was fitted on.
+        dense_weight, rank_share: of the fusion, see `rag.fuse.weighted`.
     """
 
     digest: str
     fitted_for: str
     dense_weight: float
+    rank_share: float
     _models: Mapping[str, Any]
 
     @classmethod
@@ -73,6 +75,7 @@ class Calibration:
                 hashlib.sha256(raw).hexdigest(),
                 content["embedder_sha256"],
                 float(content["fusion"]["dense_weight"]),
+                float(content["fusion"]["rank_share"]),
                 content["models"],
             )
         except OSError as error:

@@ -6,15 +6,23 @@ Ranking = Sequence[tuple[int, float]]
 
 
 def weighted(
-    dense: Mapping[int, float], lexical: Mapping[int, float], *, dense_weight: float
+    dense: Mapping[int, float],
+    lexical: Mapping[int, float],
+    *,
+    dense_weight: float,
+    rank_share: float = 0.0,
 ) -> list[tuple[int, float]]:
-    """Combine scores after scaling each retriever's to [0, 1] (min–max).
+    """Combine two retrievers' scores, each normalised to [0, 1].
+
+    A retriever's normalised score is its scaled score (dense: min–max; BM25: divided by the
+    highest, as 0 is the least it can give) mixed with 1 / rank. The second part keeps a clear
+    first place of one retriever from drowning in the other's middling scores.
 
     Args:
         dense: inner products by chunk id.
-        lexical: BM25 scores by chunk id; a chunk that is missing shares no word with the question
-            and counts as 0, the least BM25 can give.
-        dense_weight: share of the dense score, in [0, 1].
+        lexical: BM25 scores by chunk id; a chunk that is missing shares no word with the question.
+        dense_weight: share of the dense retriever, in [0, 1].
+        rank_share: share of 1 / rank in a normalised score, in [0, 1].
 
     Returns:
         (chunk id, score in [0, 1]), best first, equal scores by id.
@@ -22,14 +30,15 @@ def weighted(
     >>> weighted({1: 0.9, 2: 0.1}, {2: 7.0}, dense_weight=0.6)
     [(1, 0.6), (2, 0.4)]
     """
-    lexical_scaled = {i: score / max(lexical.values()) for i, score in lexical.items()}
     low = min(dense.values(), default=0.0)
     spread = (max(dense.values(), default=0.0) - low) or 1.0
-    scores = {
-        i: dense_weight * (dense.get(i, low) - low) / spread
-        + (1 - dense_weight) * lexical_scaled.get(i, 0.0)
-        for i in dense.keys() | lexical.keys()
-    }
+    highest = max(lexical.values(), default=1.0)
+    dense_scaled = {i: (score - low) / spread for i, score in dense.items()}
+    lexical_scaled = {i: score / highest for i, score in lexical.items()}
+    scores = dict.fromkeys(dense.keys() | lexical.keys(), 0.0)
+    for scaled, weight in ((dense_scaled, dense_weight), (lexical_scaled, 1 - dense_weight)):
+        for rank, (i, score) in enumerate(_best_first(scaled), start=1):
+            scores[i] += weight * ((1 - rank_share) * score + rank_share / rank)
     return _best_first(scores)
 
 

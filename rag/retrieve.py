@@ -34,7 +34,7 @@ class HybridRetriever:
         source: chunk ids to passages.
         candidates: how many each index gives to fusion.
         method: "weighted" or "rrf".
-        dense_weight: for "weighted".
+        dense_weight, rank_share: for "weighted", see `rag.fuse`.
     """
 
     def __init__(
@@ -47,6 +47,7 @@ class HybridRetriever:
         candidates: int = 50,
         method: Literal["weighted", "rrf"] = "weighted",
         dense_weight: float,
+        rank_share: float = 0.0,
     ) -> None:
         self._embedder = embedder
         self._vectors = vectors
@@ -55,6 +56,7 @@ class HybridRetriever:
         self._candidates = candidates
         self._method = method
         self._dense_weight = dense_weight
+        self._rank_share = rank_share
 
     def retrieve(self, question: str, k: int, filters: Filters | None = None) -> list[Passage]:
         """Return up to k passages, best first, with both retrievers' scores beside the fused."""
@@ -87,7 +89,12 @@ class HybridRetriever:
         if self._method == "rrf":
             fused = fuse.reciprocal_rank([dense, lexical])
         else:
-            fused = fuse.weighted(dense_scores, lexical_scores, dense_weight=self._dense_weight)
+            fused = fuse.weighted(
+                dense_scores,
+                lexical_scores,
+                dense_weight=self._dense_weight,
+                rank_share=self._rank_share,
+            )
         return [
             replace(
                 passages[i],

@@ -53,7 +53,9 @@ class Settings(BaseSettings):
     """Address-space limit of the process that parses one file."""
     load_max_pages: int = Field(default=10_000, ge=1)
     load_max_chars: int = Field(default=200_000_000, ge=1)
-    """Longest text taken from one file."""
+    """Most text taken from one file, over all documents in it."""
+    max_document_chars: int = Field(default=20_000_000, ge=1)
+    """Longest text of one document: some 10,000 pages, half an hour of embedding on two cores."""
     load_max_expanded_bytes: int = Field(default=2**29, ge=1)
     """Most bytes an archive or a zipped office document may expand to."""
     load_max_members: int = Field(default=20_000, ge=1)

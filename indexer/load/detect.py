@@ -1,5 +1,6 @@
 """Tells a file's format from its content, with its name as a hint only."""
 
+import codecs
 import csv
 import json
 import re
@@ -81,7 +82,16 @@ def detect(content: bytes, name: str) -> Format:
     binary = name_of_binary(content)
     if binary:
         raise UnsupportedFormat(f"{name}: is {binary}; convert it to PDF or text")
-    return _detect_text(decode(content, name), name)
+    hint = _hint(name)
+    # Each part of a message may have an encoding of its own, so the whole need not have one.
+    head = content[:_HEAD_CHARS].removeprefix(codecs.BOM_UTF8).decode("latin-1")
+    if hint in (None, "eml") and _is_mail(head, hint):
+        return "eml"
+    return _detect_text(decode(content, name), name, hint)
+
+
+def _hint(name: str) -> Format | None:
+    return _HINTS.get(PurePosixPath(name).suffix.lower())
 
 
 def _is_pdf(content: bytes) -> bool:
@@ -129,10 +139,8 @@ def format_of_archive(archive: zipfile.ZipFile, name: str) -> Format:
     return "zip"
 
 
-def _detect_text(text: str, name: str) -> Format:
+def _detect_text(text: str, name: str, hint: Format | None) -> Format:
     head = text[:_HEAD_CHARS].lstrip("\ufeff \t\r\n")
-    suffix = PurePosixPath(name).suffix.lower()
-    hint = _HINTS.get(suffix)
     if _HTML_START.match(head) or (hint == "html" and _HTML_TAG.search(head)):
         return "html"
     if head[:1] in ("{", "["):
@@ -142,11 +150,9 @@ def _detect_text(text: str, name: str) -> Format:
     elif hint in ("json", "jsonl"):
         # Rows of plain values, or something that only its name calls JSON.
         return "jsonl" if hint == "jsonl" else _json_or_text(text)
-    if _is_mail(head, hint):
-        return "eml"
     if hint in ("csv", "markdown"):
         return hint
-    if suffix not in _PLAIN_SUFFIXES and hint is None:
+    if hint is None and PurePosixPath(name).suffix.lower() not in _PLAIN_SUFFIXES:
         if _is_table(head):
             return "csv"
         if len(_MARKDOWN_HEADING.findall(head)) > 1 and _MARKDOWN_OTHER.search(head):
@@ -191,7 +197,7 @@ def _is_mail(head: str, hint: Format | None) -> bool:
     known = fields & _MAIL_FIELDS
     if hint == "eml":
         return bool(known)
-    return hint is None and len(known) >= 3 and not fields.isdisjoint(_MAIL_MACHINE_FIELDS)
+    return len(known) >= 3 and not fields.isdisjoint(_MAIL_MACHINE_FIELDS)
 
 
 def _is_table(head: str) -> bool:

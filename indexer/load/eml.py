@@ -14,7 +14,7 @@ from indexer.load.compose import TextBuilder, label
 from indexer.load.encoding import decode
 from indexer.load.limits import Limits
 from indexer.load.loaded import Loaded, LoadFailure
-from rag.errors import LimitExceeded
+from rag.errors import LimitExceeded, UnsupportedFormat
 
 _HEADERS = ("From", "To", "Cc", "Date", "Subject")
 _PARTS_NEVER_READ = ("image/", "audio/", "video/", "application/pgp-", "application/pkcs7-sig")
@@ -117,7 +117,11 @@ def _bodies(parts: list[Message]) -> list[Message]:
 
 def _body_text(body: Message, name: str, limits: Limits) -> str:
     content = _bytes(body)
-    text = decode(content, name, declared=body.get_content_charset())
+    try:
+        text = decode(content, name, declared=body.get_content_charset())
+    except UnsupportedFormat:
+        # Headers and attachments are worth having beside a body in an unknown encoding.
+        text = content.decode("latin-1")
     if body.get_content_type() == "text/html":
         return html.load_source(text, content, name, limits).text
     return text

@@ -15,7 +15,9 @@ from indexer.load.limits import Limits
 from indexer.load.loaded import Loaded
 from indexer.load.office_package import check_package
 from indexer.load.rows import lines_of_table
+from rag.errors import BrokenFile
 
+_MAX_ROWS = 1_048_576
 _QUOTED = re.compile(r'"[^"]*"|\\.|\[[^\]]*\]')
 
 
@@ -47,7 +49,7 @@ def _load(content: bytes, name: str, limits: Limits) -> Loaded:
         # The declared dimensions may be missing, too small, or a million rows of nothing.
         sheet.reset_dimensions()
         gap = 2
-        for line in lines_of_table(_rows(sheet)):
+        for line in lines_of_table(_rows(sheet, name)):
             builder.add(line, gap=gap)
             gap = 1
     properties = workbook.properties
@@ -56,8 +58,14 @@ def _load(content: bytes, name: str, limits: Limits) -> Loaded:
     )
 
 
-def _rows(sheet: Any) -> Iterator[list[str]]:
-    for row in sheet.iter_rows():
+def _rows(sheet: Any, name: str) -> Iterator[list[str]]:
+    # The library makes up the rows that are missing before a row's number, however large that is.
+    for number, row in enumerate(sheet.iter_rows()):
+        if number >= _MAX_ROWS:
+            raise BrokenFile(
+                f"{name}: numbers rows beyond the last one that a sheet has; "
+                "save it again with an office program"
+            )
         cells = [_spell(cell.value, cell) for cell in row]
         if any(cells):
             yield cells

@@ -1,8 +1,8 @@
 """Index files with a checked trailer, so that a damaged one is refused before an engine reads it.
 
 A trailer of 44 bytes follows the engine's own bytes: magic, kind, dimension, vector count, body
-length and CRC-32 of all that comes before. FAISS trusts the sizes it reads and aborts the process on some
-damaged files, so nothing is handed to it that is not byte for byte what was written.
+length and CRC-32 of all that comes before. FAISS trusts the sizes it reads and aborts the process
+on some damaged files, so it is handed nothing that is not byte for byte what was written.
 """
 
 import os

@@ -14,6 +14,9 @@ import pytest
 from fastapi.testclient import TestClient
 
 from api.routes.spool import uri_for
+from indexer.embed import SentenceEmbedder
+from knowledge_bases.knowledge_base import Home
+from rag.settings import Settings
 
 EndOfJob = Callable[[TestClient, Any], dict[str, Any]]
 
@@ -37,6 +40,18 @@ def test_a_knowledge_base_from_creation_to_deletion(client: TestClient) -> None:
     assert client.delete(path).status_code == 204
     assert client.get(path).status_code == 404
     assert client.delete(path).status_code == 404
+
+
+def test_a_name_s_second_life_in_another_process(
+    client: TestClient, empty: str, service_settings: Settings, minilm: SentenceEmbedder
+) -> None:
+    with Home(service_settings, embedder=minilm) as other:
+        other.delete(empty.rpartition("/")[2])
+        other.create("reborn")  # SQLite may give it the deleted one's id.
+    assert client.get(empty).status_code == 404
+    assert client.get("/v1/knowledge-bases/reborn").json()["name"] == "reborn"
+    found = client.post("/v1/knowledge-bases/reborn/search", json={"query": "a"})
+    assert found.json() == {"hits": []}
 
 
 @pytest.mark.parametrize(
@@ -96,7 +111,7 @@ def test_a_text_as_json_takes_the_same_way(
 
 
 def test_what_can_t_be_read_fails_by_itself_with_a_reason(
-    client: TestClient, empty: str, end_of_job: EndOfJob, service_settings: Any
+    client: TestClient, empty: str, end_of_job: EndOfJob, service_settings: Settings
 ) -> None:
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w") as file:

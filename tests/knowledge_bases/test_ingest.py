@@ -1,3 +1,5 @@
+import time
+
 import pytest
 
 from knowledge_bases.knowledge_base import Home
@@ -92,6 +94,17 @@ def test_a_bad_file_is_reported_and_the_rest_goes_on(kb, folder):
     assert summary.added == 2
     assert sorted(uri for uri, _ in summary.failed) == ["broken.pdf", "empty.txt"]
     assert all(reason and uri not in reason for uri, reason in summary.failed)
+
+
+def test_fifty_megabytes_on_one_line_are_refused_in_time(kb, tmp_path):
+    (tmp_path / "line.txt").write_bytes(b"word " * (10 * 2**20))
+    started = time.monotonic()
+    summary = kb.ingest([tmp_path / "line.txt"])
+    ((uri, reason),) = summary.failed
+    assert uri == "line.txt"
+    assert "52,428,799 characters" in reason or "52,428,800 characters" in reason
+    assert "RAG_MAX_DOCUMENT_CHARS" in reason
+    assert time.monotonic() - started < 60
 
 
 def test_two_rows_of_one_uri_do_not_hide_each_other(kb, tmp_path):

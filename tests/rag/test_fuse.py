@@ -7,15 +7,21 @@ from rag.fuse import reciprocal_rank, weighted
 SCORES = st.dictionaries(st.integers(0, 30), st.floats(0.01, 50), max_size=20)
 
 
-@given(SCORES, SCORES, st.floats(0, 1))
-def test_weighted_matches_a_slow_reference(dense, lexical, weight):
+@given(SCORES, SCORES, st.floats(0, 1), st.floats(0, 1))
+def test_weighted_matches_a_slow_reference(dense, lexical, weight, share):
+    def rank(scores, i):
+        return 1 + sum((-scores[j], j) < (-scores[i], i) for j in scores)
+
     scores = {}
     for i in set(dense) | set(lexical):
         low, high = (min(dense.values()), max(dense.values())) if dense else (0, 0)
-        d = (dense[i] - low) / ((high - low) or 1) if i in dense else 0
-        b = lexical[i] / max(lexical.values()) if i in lexical else 0
+        d = b = 0.0
+        if i in dense:
+            d = (1 - share) * (dense[i] - low) / ((high - low) or 1) + share / rank(dense, i)
+        if i in lexical:
+            b = (1 - share) * lexical[i] / max(lexical.values()) + share / rank(lexical, i)
         scores[i] = weight * d + (1 - weight) * b
-    fused = weighted(dense, lexical, dense_weight=weight)
+    fused = weighted(dense, lexical, dense_weight=weight, rank_share=share)
     assert {i: pytest.approx(s, abs=1e-9) for i, s in fused} == scores
     assert [s for _, s in fused] == sorted((s for _, s in fused), reverse=True)
 

@@ -112,6 +112,15 @@ def test_messages_in_messages_end_somewhere(load_all):
     assert documents[1].uri == "a.eml/part-2.eml"
 
 
+def test_parts_in_encodings_of_their_own(load_all):
+    source = b"From: a@b.c\nSubject: x\nContent-Type: multipart/mixed; boundary=B\n\n"
+    for charset, text in (("koi8-r", "Доза 4 г"), ("utf-8", "größer"), ("x-none", "\x80\x9d\xff")):
+        encoded = text.encode("latin-1" if charset == "x-none" else charset)
+        source += b"--B\nContent-Type: text/plain; charset=%s\n\n%s\n" % (charset.encode(), encoded)
+    [document] = load_all(source + b"--B--\n", "a.eml")
+    assert "Доза 4 г\n\ngrößer\n\n" in document.text
+
+
 @pytest.mark.parametrize(
     "source",
     [

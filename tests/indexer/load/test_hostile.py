@@ -120,6 +120,16 @@ def test_office_document_compressed_by_another_method(load, make):
         load(stream.getvalue(), "a.docx")
 
 
+def test_xlsx_with_an_absurd_row_number(load, make):
+    package = make.xlsx(["a", "b"], ["c", "d"])
+    with zipfile.ZipFile(BytesIO(package)) as archive:
+        part = archive.read("xl/worksheets/sheet1.xml").decode()
+    assert '<row r="2"' in part
+    part = part.replace('<row r="2"', '<row r="99999999999"')
+    with pytest.raises(BrokenFile, match=r"^a\.xlsx: numbers rows beyond"):
+        load(make.with_part(package, "xl/worksheets/sheet1.xml", part.encode()), "a.xlsx")
+
+
 def test_docx_nested_deeply(load, make):
     main = '<w:document xmlns:w="http://schemas.openxmlformats.org/wordprocessingml/2006/main"><w:body>'
     xml = main + "<w:tbl><w:tr><w:tc>" * 5_000

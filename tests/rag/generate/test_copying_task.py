@@ -45,9 +45,9 @@ def test_copying_is_learned(make_model, special) -> None:
     rng = Random(0)
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
     model.train()
-    for step in range(300):
+    for step in range(400):
         for group in optimizer.param_groups:
-            group["lr"] = 3e-3 * min(1.0, (step + 1) / 20, (300 - step) / 100)
+            group["lr"] = 3e-3 * min(1.0, (step + 1) / 20, (400 - step) / 150)
         examples = [task(rng) for _ in range(32)]
         batch = collate(examples, special, start_id=model.start_id, end_id=model.eos_id)
         loss = total_loss(generator_losses(model, batch), LossWeights())

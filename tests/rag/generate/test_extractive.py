@@ -58,7 +58,8 @@ def test_two_hundred_passages(generator, passage_of):
 def test_weights_for_other_features_are_refused(embedder, tmp_path):
     path = tmp_path / "calibration.json"
     path.write_text(
-        '{"embedder_sha256": "x", "fusion": {"dense_weight": 0.5}, "models": {"extractive": '
+        '{"embedder_sha256": "x", "fusion": {"dense_weight": 0.5, "rank_share": 0}, '
+        '"models": {"extractive": '
         '{"features": ["similarity"], "weights": [1], "intercept": 0}}}'
     )
     with pytest.raises(ModelError, match="other features"):
