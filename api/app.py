@@ -15,7 +15,18 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 import rag
 from api.errors import MEDIA_TYPE, Unexpected, add_handlers, problem, problems
 from api.jobs import Jobs
-from api.routes import answers, audit, check, documents, health, jobs, knowledge_bases, search
+from api.routes import (
+    answers,
+    audit,
+    check,
+    documents,
+    examples,
+    health,
+    jobs,
+    knowledge_bases,
+    search,
+)
+from api.routes.shared import JSON
 from knowledge_bases.knowledge_base import Home
 from rag.errors import RagError, UsageError
 from rag.protocols import Embedder
@@ -74,6 +85,7 @@ def create_app(settings: Settings, *, embedder: Embedder | None = None) -> FastA
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        generate_unique_id_function=lambda route: route.name,
     )
     app.state.home = home
     app.state.jobs = ingests
@@ -134,20 +146,24 @@ class LocalOnly:
 
 
 class _Service(FastAPI):
-    """FastAPI whose OpenAPI document names the media type of problems."""
+    """FastAPI whose OpenAPI document has the media type of problems, and examples with nulls."""
 
     def openapi(self) -> dict[str, Any]:
-        if not self.openapi_schema:
-            schema = super().openapi()
-            for path in schema["paths"].values():
-                for method, operation in path.items():
-                    responses = operation["responses"]
-                    if method.upper() not in _READING:
-                        responses["403"] = {**responses["421"], "description": "Forbidden"}
-                    for status, response in responses.items():
-                        if status >= "400":
-                            content = response.pop("content")["application/json"]
-                            response["content"] = {MEDIA_TYPE: content}
+        if self.openapi_schema:
+            return self.openapi_schema
+        paths: dict[str, Any] = super().openapi()["paths"]
+        for path in paths.values():
+            for method, operation in path.items():
+                responses = operation["responses"]
+                if method.upper() not in _READING:
+                    responses["403"] = {**responses["421"], "description": "Forbidden"}
+                for status, response in responses.items():
+                    if status >= "400":
+                        content = response.pop("content")[JSON]
+                        response["content"] = {MEDIA_TYPE: content}
+        for name, example in examples.RESPONSES.items():
+            # Given to a route, an example would lose its nulls.
+            paths[name]["post"]["responses"]["200"]["content"][JSON]["example"] = example
         return super().openapi()
 
 

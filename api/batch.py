@@ -47,10 +47,10 @@ def rows(path: Path, kind: type[Row]) -> list[Row]:
 
 
 def _parsed(path: Path, kind: type[Row]) -> Iterator[Row]:
-    if not path.is_file():
-        raise NotFound(f"there is no file {path}")
     try:
         lines = path.read_text(encoding="utf-8-sig").split("\n")
+    except FileNotFoundError as error:
+        raise NotFound(f"there is no file {path}") from error
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} can't be read as UTF-8 text: {error}") from error
     for number, line in enumerate(lines, start=1):
@@ -73,13 +73,18 @@ def _what(error: Exception) -> str:
 class Output:
     """Writes JSON lines to a file beside the final one, which is replaced when all is well.
 
+    When it is not, what was written stays in ``.NAME.partial``.
+
     Raises:
         StorageError: the file can't be written.
+        UsageError: the path is a folder or a device.
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self._temporary = path.with_name(f".{path.name}.partial")
+        self._path = path.resolve()
+        if self._path.exists() and not self._path.is_file():
+            raise UsageError(f"{path} is not a file; name a file to write")
+        self._temporary = self._path.with_name(f".{self._path.name}.partial")
         try:
             self._file = self._temporary.open("w", encoding="utf-8")
         except OSError as error:
@@ -89,6 +94,7 @@ class Output:
         """Write one row."""
         try:
             self._file.write(json.dumps(row, ensure_ascii=False) + "\n")
+            self._file.flush()
         except OSError as error:
             raise StorageError(f"{self._path} can't be written: {error.strerror}") from error
 
@@ -100,7 +106,5 @@ class Output:
             self._file.close()
             if kind is None:
                 self._temporary.replace(self._path)
-            else:
-                self._temporary.unlink(missing_ok=True)
         except OSError as error:
             raise StorageError(f"{self._path} can't be written: {error.strerror}") from error

@@ -1,10 +1,12 @@
 """The command `rag`: every error is one line, every kind of error has its exit code."""
 
+import io
 import logging
 import os
 import sys
 import warnings
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -52,22 +54,40 @@ def _version(
 
 
 def main() -> None:
-    """Run the command line and exit with its code."""
-    logging.basicConfig(level=os.environ.get("LOGLEVEL", "ERROR"), format="%(name)s: %(message)s")
+    """Run the command line and exit with its code; whatever goes wrong is one line."""
+    logging.basicConfig(level=logging.ERROR, format="%(name)s: %(message)s")
     warnings.filterwarnings("ignore")  # Libraries' warnings are for us, not for users.
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
-        app()
+        _check_arguments()
+        app()  # Exits by itself: with 2 on wrong usage, with 130 when interrupted.
     except RagError as error:
-        code = next(code for kind, code in EXIT_CODES if isinstance(error, kind))
-        sys.stderr.write(f"rag: {' '.join(str(error).split())}\n")
-        sys.exit(code)
-    except KeyboardInterrupt:
-        sys.stderr.write("rag: interrupted; what was acknowledged is stored\n")
-        sys.exit(130)
-    except BrokenPipeError:
-        # Whoever read our output has gone (as in `| head`).
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+        _exit(str(error), next(code for kind, code in EXIT_CODES if isinstance(error, kind)))
+    except OSError as error:
+        # Most likely standard output is full or gone; the interpreter's last flush must not fail.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        _exit(f"{error.strerror or error}: {error.filename or 'standard output'}", 1)
+    except Exception as error:  # The last resort: a user sees a line, never a traceback.
+        logging.getLogger(__name__).debug("unexpected", exc_info=True)
+        _exit(f"unexpected {type(error).__name__}: {error}; please report it", 1)
+
+
+def _check_arguments() -> None:
+    """Refuse bytes that are no UTF-8: nothing downstream can store or print them.
+
+    Raises:
+        UsageError: naming the argument.
+    """
+    for argument in sys.argv[1:]:
+        if any("\ud800" <= char <= "\udfff" for char in argument) and not Path(argument).exists():
+            raise UsageError(f"argument {argument!a} is not UTF-8; type it again")
+
+
+def _exit(message: str, code: int) -> NoReturn:
+    sys.stderr.write(f"rag: {' '.join(message.split())}\n")
+    sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from filelock import FileLock, Timeout
 
 from api.errors import kind_and_place
-from api.routes.spool import Spool, Upload
+from api.spool import Spool, Upload
 from knowledge_bases.ingest import FileResult
 from knowledge_bases.knowledge_base import Home
 from knowledge_bases.store.operations import JobState

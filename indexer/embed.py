@@ -3,6 +3,7 @@
 import json
 import logging
 import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 log = logging.getLogger(__name__)
+
+
+_LOCKED_BATCHES = 2
+"""Batches embedded before others get a turn: a second or so of work."""
 
 
 class SentenceEmbedder:
@@ -36,7 +41,7 @@ class SentenceEmbedder:
         self._files = resolve(reference)
         self._device = None if device == "auto" else device
         self._batch_size = batch_size
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._model: SentenceTransformer | None = None
         self._tokenizer: Tokenizer | None = None
         self._dimension: int | None = None
@@ -70,15 +75,20 @@ class SentenceEmbedder:
         """
         if not texts:
             return np.zeros((0, self.dimension), dtype=np.float32)
-        with self._lock:  # One forward pass at a time: torch uses all cores for each.
-            vectors = self._loaded().encode(
-                list(texts),
-                batch_size=self._batch_size,
-                normalize_embeddings=True,
-                convert_to_numpy=True,
-                show_progress_bar=False,
-            )
-        return np.ascontiguousarray(vectors, dtype=np.float32)
+        order = sorted(range(len(texts)), key=lambda i: -len(texts[i]))
+        vectors = np.empty((len(texts), self.dimension), dtype=np.float32)
+        for start in range(0, len(order), _LOCKED_BATCHES * self._batch_size):
+            part = order[start : start + _LOCKED_BATCHES * self._batch_size]
+            with self._lock:  # One forward pass at a time: torch uses all cores for each.
+                vectors[part] = self._loaded().encode(
+                    [texts[i] for i in part],
+                    batch_size=self._batch_size,
+                    normalize_embeddings=True,
+                    convert_to_numpy=True,
+                    show_progress_bar=False,
+                )
+            time.sleep(0)  # A question that waits for the lock goes first.
+        return vectors
 
     def _fast_tokenizer(self) -> "Tokenizer":
         if self._tokenizer is None:
@@ -87,13 +97,20 @@ class SentenceEmbedder:
             path = self._files.path / "tokenizer.json"
             if not path.is_file():
                 raise ModelError(f"{self._files.reference}: {path} is missing")
-            tokenizer = Tokenizer.from_file(str(path))
+            try:
+                tokenizer = Tokenizer.from_file(str(path))
+            except Exception as error:  # tokenizers raises bare Exceptions.
+                raise ModelError(f"{path} can't be read: {error}") from error
             tokenizer.no_truncation()
             tokenizer.no_padding()
             self._tokenizer = tokenizer
         return self._tokenizer
 
     def _loaded(self) -> "SentenceTransformer":
+        with self._lock:
+            return self._load()
+
+    def _load(self) -> "SentenceTransformer":
         if self._model is None:
             # Takes seconds, so commands that embed nothing never pay for it.
             from sentence_transformers import SentenceTransformer
@@ -105,7 +122,7 @@ class SentenceEmbedder:
                 self._model = SentenceTransformer(
                     str(self._files.path), device=self._device, local_files_only=True
                 )
-            except (OSError, ValueError, RuntimeError) as error:
+            except Exception as error:  # torch and safetensors raise their own, not a common base.
                 raise ModelError(
                     f"{self._files.reference} can't be loaded from {self._files.path}: {error}"
                 ) from error

@@ -69,7 +69,8 @@ class Generation:
         """Open a generation and compare its files' sizes with the manifest.
 
         Raises:
-            IndexCorrupt: a file is missing, has another size, or can't be read.
+            IndexCorrupt: a file is missing, has another size, or makes no sense.
+            StorageError: a file can't be read.
         """
         self.path = path
         try:
@@ -77,11 +78,16 @@ class Generation:
             content = json.loads(raw)
             content["files"] = {name: (size, sha) for name, (size, sha) in content["files"].items()}
             self.manifest = Manifest(**content)
-        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        except (FileNotFoundError, ValueError, TypeError, KeyError, AttributeError) as error:
             raise IndexCorrupt(f"index generation {path.name} has no readable manifest") from error
+        except OSError as error:
+            raise StorageError(f"{path / MANIFEST} can't be read: {error.strerror}") from error
         self.digest = hashlib.sha256(raw).hexdigest()
         for name, (size, _) in self.manifest.files.items():
-            found = (path / name).stat().st_size if (path / name).is_file() else None
+            try:
+                found = (path / name).stat().st_size
+            except FileNotFoundError:
+                found = None
             if found != size:
                 raise IndexCorrupt(
                     f"index generation {path.name}: {name} has {found} bytes, not {size}"
@@ -96,9 +102,14 @@ class Generation:
 
         Raises:
             IndexCorrupt: naming the first file that differs.
+            StorageError: a file can't be read.
         """
         for name, (_, sha256) in self.manifest.files.items():
-            if _sha256(self.path / name) != sha256:
+            try:
+                found = _sha256(self.path / name)
+            except OSError as error:
+                raise StorageError(f"{self.path / name}: {error.strerror}") from error
+            if found != sha256:
                 raise IndexCorrupt(f"index generation {self.path.name}: {name} was changed")
 
 

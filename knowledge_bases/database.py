@@ -8,10 +8,11 @@ from pathlib import Path
 from filelock import FileLock
 from sqlalchemy import URL, Engine, create_engine, event, inspect, make_url, text
 from sqlalchemy.engine import Connection
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
-from rag.errors import RagError, StorageError
+from rag.errors import MissingDependency, RagError, StorageError, UsageError
 from rag.settings import Settings
 
 SCHEMA_HEAD = "0001"
@@ -26,6 +27,8 @@ class Database:
 
     Raises:
         StorageError: the database can't be opened or migrated.
+        UsageError: its URL makes no sense.
+        MissingDependency: its driver isn't installed.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -35,12 +38,17 @@ class Database:
             raise StorageError(
                 f"{settings.home} can't be created ({error.strerror}): choose another --home"
             ) from error
-        self.url = (
-            make_url(settings.database_url)
-            if settings.database_url
-            else URL.create("sqlite", database=str(settings.home / "rag.sqlite3"))
-        )
-        self._engine = _engine(self.url, settings.database_timeout_seconds)
+        self.url = URL.create("sqlite", database=str(settings.home / "rag.sqlite3"))
+        try:
+            if settings.database_url:
+                self.url = make_url(settings.database_url)
+            self._engine = _engine(self.url, settings.database_timeout_seconds)
+        except ArgumentError as error:
+            raise UsageError(
+                "RAG_DATABASE_URL is no database URL; write e.g. sqlite:////path/rag.sqlite3"
+            ) from error
+        except ImportError as error:
+            raise MissingDependency(f"the database needs {error.name}: pip install it") from error
         # Takes SQLite's write lock at BEGIN, so that reads inside can't turn stale before a write.
         self._write_engine = self._engine.execution_options(begin_immediate=True)
         with self.errors():
@@ -75,6 +83,8 @@ class Database:
             raise
         except DBAPIError as error:
             raise StorageError(self._explain(error)) from error
+        except PoolTimeout as error:
+            raise StorageError("all database connections are in use; try again") from error
 
     def _explain(self, error: DBAPIError) -> str:
         reason = str(error.orig)

@@ -50,11 +50,10 @@ def examine(home: Home, *, quick: bool = False) -> Iterator[Finding]:
         counts = base.counts()
         check = f"kb {row.name}"
         problems = list(health.chunk_problems(row.id))
-        if not quick:
-            problems += health.version_problems(row.id)
-            problems += base.lifecycle.problems()
         try:
-            base.lifecycle.catch_up()
+            if not quick:
+                problems += health.version_problems(row.id)
+                problems += base.lifecycle.problems()
         except RagError as error:
             problems.append(str(error))
         summary = f"{counts['documents']:,} documents, {counts['chunks']:,} chunks, index sound"

@@ -27,10 +27,10 @@ from rag.types import Chunk
 
 log = logging.getLogger(__name__)
 
-_FLUSH_CHUNKS = 1_024
+_FLUSH_CHUNKS = 512
 """Chunks embedded together; sorted by length inside, so that batches waste little padding."""
 _FLUSH_SECONDS = 15.0
-_PARSED_AHEAD = 16
+_PARSED_AHEAD = 64
 
 Result = Literal["added", "updated", "unchanged", "failed"]
 
@@ -137,6 +137,7 @@ class Ingest:
         chunks_pending = 0
         flushed = time.monotonic()
         seen: set[str] = set()
+        unchanged: list[str] = []
         for item in _ahead(self._read(paths, known)):
             if isinstance(item, LoadFailure):
                 report(FileResult(item.uri, "failed", item.reason))
@@ -146,8 +147,7 @@ class Ingest:
                 continue
             seen.add(item.uri)
             if isinstance(item, _Unchanged) or (known.get(item.uri) == item.loaded.content_sha256):
-                if tags:
-                    self._store.changes.set_tags(self._kb.id, item.uri, tags)
+                unchanged.append(item.uri)
                 report(FileResult(item.uri, "unchanged"))
                 continue
             prepared = self._prepared(item, tags)
@@ -160,6 +160,8 @@ class Ingest:
                 self._flush(pending, summary, report)
                 pending, chunks_pending, flushed = [], 0, time.monotonic()
         self._flush(pending, summary, report)
+        if tags and unchanged:
+            self._store.changes.add_tags(self._kb.id, unchanged, tags)
         self._lifecycle.catch_up()
         summary.seconds = time.monotonic() - started
         return summary
@@ -181,7 +183,10 @@ class Ingest:
     def _read_source(
         self, source: Source, known: dict[str, str], sandbox: Sandbox
     ) -> Iterator[LoadFailure | _Unchanged | _Parsed]:
-        if source.uri in known and known[source.uri] == _sha256(source.path):
+        # A message is read again each time: its attachments are documents with fates of their own.
+        if source.path.suffix.lower() != ".eml" and (
+            source.uri in known and known[source.uri] == _sha256(source.path)
+        ):
             yield _Unchanged(source.uri)
             return
         for document in sandbox.load(source.path, source.uri):

@@ -153,11 +153,11 @@ class Home:
         row = self.store.kbs.get(name)
         self._open.pop(row.id, None)
         self.store.kbs.delete(row.id)
-        shutil.rmtree(self.folder(row.id), ignore_errors=True)
+        shutil.rmtree(self.folder(row), ignore_errors=True)
 
-    def folder(self, kb_id: int) -> Path:
+    def folder(self, row: KnowledgeBaseRow) -> Path:
         """Return where a knowledge base's index generations lie."""
-        return self.settings.home / "indexes" / str(kb_id)
+        return self.settings.home / "indexes" / row.uid
 
     def close(self) -> None:
         """Close the database."""
@@ -184,7 +184,7 @@ class KnowledgeBase:
         self._home = home
         self.store = home.store
         self.row = row
-        self.lifecycle = Lifecycle(home.store, row, home.folder(row.id), home.settings)
+        self.lifecycle = Lifecycle(home.store, row, home.folder(row), home.settings)
 
     @property
     def name(self) -> str:
@@ -289,6 +289,7 @@ class KnowledgeBase:
             generation=generation.manifest.number,
             generation_digest=generation.digest,
             asker=asker,
+            filters=filters,
         )
         new = NewRecord("answer", self.name, answer.status, receipt)
         try:

@@ -9,12 +9,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from indexer.generation import Generation, build, can_continue, publish
 from knowledge_bases.store import Store
 from knowledge_bases.tables import KnowledgeBaseRow
-from rag.errors import IndexCorrupt, NotFound, StorageError
+from rag.errors import IndexCorrupt, NotFound, RagError, StorageError
 from rag.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -22,6 +22,10 @@ log = logging.getLogger(__name__)
 REFRESH_SECONDS = 5.0
 """How often a long-lived process looks for changes that other processes made."""
 _BUILDING = "building-"
+
+
+class _Busy(Exception):
+    """Another process is building."""
 
 
 class Lifecycle:
@@ -57,26 +61,32 @@ class Lifecycle:
             if self._opened and time.monotonic() - self._checked < REFRESH_SECONDS:
                 return self._opened
             try:
-                return self.catch_up()
-            except StorageError as error:
+                return self.catch_up(wait=False)
+            except (StorageError, _Busy) as error:
                 opened = self._newest()
                 if opened is None:
-                    raise
-                log.warning("searching generation %s: %s", opened.path.name, error)
+                    return self.catch_up()
+                if isinstance(error, StorageError):
+                    log.warning("searching generation %s: %s", opened.path.name, error)
                 self._checked = time.monotonic()
                 self._opened = opened
                 return opened
 
-    def catch_up(self) -> Generation:
+    def catch_up(self, *, wait: bool = True) -> Generation:
         """Publish what the newest generation doesn't show yet and return the one that does.
+
+        Args:
+            wait: for another process that is building; else what that one publishes is found at
+                the next look.
 
         Raises:
             StorageError: the disk refused it.
         """
         with self._lock:
+            self._checked = -REFRESH_SECONDS  # If this fails, the next search tries again.
             opened = self._newest()
             if opened is None or opened.manifest.revision < self._revision():
-                with self._building():
+                with self._building(wait=wait):
                     opened = self._newest()  # Another process may have been faster.
                     if opened is None or opened.manifest.revision < self._revision():
                         opened = self._build(opened)
@@ -84,24 +94,25 @@ class Lifecycle:
             self._checked = time.monotonic()
             return opened
 
-    def rebuild(self) -> Generation:
-        """Build a generation from the database alone.
-
-        Raises:
-            StorageError: the disk refused it.
-        """
-        with self._lock, self._building():
-            self._opened = self._build(None)
-            return self._opened
-
     def problems(self) -> Iterator[str]:
         """Yield what is wrong with the generations on disk, one line each."""
-        numbers = self._numbers()
-        for number in numbers:
+        for number in self._numbers():
             try:
                 Generation(self._path(number), self._settings).verify()
-            except (IndexCorrupt, NotFound) as error:
-                yield str(error)
+            except RagError as error:
+                if number in self._numbers():  # Else another process has just removed it.
+                    yield str(error)
+        newest = self.catch_up()
+        held = self._store.chunks.count_live(self._kb.id)
+        if newest.manifest.revision == self._revision() and not (
+            newest.manifest.chunks == len(newest.lexical) == held <= len(newest.vectors)
+        ):
+            yield (
+                f"generation {newest.path.name} holds {len(newest.vectors)} vectors and "
+                f"{len(newest.lexical)} texts of {held} chunks; delete its folder to rebuild it"
+            )
+        if newest.manifest.revision > self._revision():
+            yield f"generation {newest.path.name} is newer than the database; delete its folder"
 
     def _newest(self) -> Generation | None:
         """Return the newest readable generation; a damaged one is set aside."""
@@ -111,8 +122,9 @@ class Lifecycle:
             try:
                 generation = Generation(self._path(number), self._settings)
             except (IndexCorrupt, NotFound) as error:
-                log.warning("%s; it is set aside and rebuilt", error)
-                self._set_aside(number)
+                if number in self._numbers():
+                    log.warning("%s; it is set aside and rebuilt", error)
+                    self._set_aside(number)
                 continue
             if generation.manifest.embedder_sha256 == self._kb.embedder_digest:
                 return generation
@@ -172,12 +184,14 @@ class Lifecycle:
         return opened
 
     @contextmanager
-    def _building(self) -> Iterator[None]:
+    def _building(self, *, wait: bool) -> Iterator[None]:
         """Hold the lock that only one process at a time has while it builds."""
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             lock = FileLock(self._folder / "build.lock")
-            lock.acquire()
+            lock.acquire(timeout=-1 if wait else 0)
+        except Timeout:
+            raise _Busy from None
         except OSError as error:
             raise StorageError(
                 f"the index folder {self._folder} can't be written to: {error.strerror}"

@@ -52,11 +52,14 @@ class KnowledgeBaseRow(Base):
     """A collection of documents with one embedder and one chunking.
 
     ``revision`` grows by one with every change of the searchable chunks, under the row's lock.
+    ``uid`` names its index folder: unlike an id or a name it is never used twice.
     """
 
     __tablename__ = "knowledge_bases"
+    __table_args__ = ({"sqlite_autoincrement": True},)
 
     id: Mapped[int] = mapped_column(Key, primary_key=True)
+    uid: Mapped[str] = mapped_column(String(32), unique=True)
     name: Mapped[str] = mapped_column(String(200), unique=True)
     created_at: Mapped[datetime.datetime] = mapped_column(Moment)
     embedder: Mapped[str] = mapped_column(String(400))
@@ -71,7 +74,7 @@ class DocumentRow(Base):
     """A document by its URI; ``deleted_at`` takes it out of every search at once."""
 
     __tablename__ = "documents"
-    __table_args__ = (UniqueConstraint("kb_id", "uri"),)
+    __table_args__ = (UniqueConstraint("kb_id", "uri"), {"sqlite_autoincrement": True})
 
     id: Mapped[int] = mapped_column(Key, primary_key=True)
     kb_id: Mapped[int] = mapped_column(ForeignKey("knowledge_bases.id", ondelete="CASCADE"))
@@ -97,7 +100,7 @@ class VersionRow(Base):
     """One version of a document's text, never changed; old citations point into it."""
 
     __tablename__ = "versions"
-    __table_args__ = (UniqueConstraint("document_id", "number"),)
+    __table_args__ = (UniqueConstraint("document_id", "number"), {"sqlite_autoincrement": True})
 
     id: Mapped[int] = mapped_column(Key, primary_key=True)
     document_id: Mapped[int] = mapped_column(ForeignKey("documents.id", ondelete="CASCADE"))

@@ -20,7 +20,7 @@ def weighted(
 
     Args:
         dense: inner products by chunk id.
-        lexical: BM25 scores by chunk id; a chunk that is missing shares no word with the question.
+        lexical: BM25 scores by chunk id; a missing chunk counts as 0.
         dense_weight: share of the dense retriever, in [0, 1].
         rank_share: share of 1 / rank in a normalised score, in [0, 1].
 

@@ -123,6 +123,8 @@ def evidence_for(
             start, end = citation.start - passage.start, citation.end - passage.start
             spans = sentence_spans(passage.text)
             cited = [i for i, (a, b) in enumerate(spans) if a < end and b > start]
+            if not cited:
+                continue  # White space alone was copied.
             first, last = max(0, cited[0] - 1), min(len(spans) - 1, cited[-1] + 1)
             evidence.append(passage.text[spans[first][0] : spans[last][1]])
     return evidence

@@ -8,8 +8,6 @@ import sentencex
 _HARD_BREAK = re.compile(
     r"\n[ \t]*\n\s*"  # a blank line
     r"|\n(?=[ \t]*(?:[-*•‣▪]|\d+[.)])\s)"  # before a list item
-    r"|\n(?=[^\n]* \| )"  # before a table row
-    r"|(?<= \| )[^\n]*\n"  # after a table row
 )
 _ITEM_NUMBER = re.compile(r"\s*(?:\d+|[a-zA-Z])[.)]\s*")
 
@@ -44,8 +42,15 @@ def sentence_spans(text: str) -> list[tuple[int, int]]:
 
 
 def _blocks(text: str) -> list[tuple[int, int]]:
-    cuts = [0, *(match.end() for match in _HARD_BREAK.finditer(text)), len(text)]
-    return [(start, end) for start, end in itertools.pairwise(cuts) if start < end]
+    cuts = {0, len(text), *(match.end() for match in _HARD_BREAK.finditer(text))}
+    if " | " in text:
+        position = 0
+        for line in text.split("\n"):
+            end = min(position + len(line) + 1, len(text))
+            if " | " in line:
+                cuts |= {position, end}
+            position = end
+    return list(itertools.pairwise(sorted(cuts)))
 
 
 def _trimmed(text: str, start: int, end: int) -> list[tuple[int, int]]:

@@ -27,7 +27,7 @@ class Settings(BaseSettings):
     embed_batch_size: int = Field(default=32, ge=1)
 
     chunk_tokens: int = Field(default=160, ge=16, le=480)
-    """Longest chunk, in the embedder's tokens."""
+    """Longest chunk, in the embedder's tokens (all-MiniLM-L6-v2 reads 256, headings included)."""
     chunk_overlap_tokens: int = Field(default=32, ge=0)
 
     exact_below: int = Field(default=100_000, ge=0)

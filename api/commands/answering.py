@@ -165,6 +165,8 @@ def check(
 
     with opened(home) as found:
         verifier = found.verifier
+        if batch is not None and (claim or evidence):
+            raise UsageError("give a claim or --batch, not both")
         if batch is None:
             if not claim or not evidence:
                 raise UsageError("give a claim with --evidence TEXT, or --batch with --out")

@@ -125,8 +125,8 @@ def serve(
 
     from api.app import checked_host, create_app
 
-    app = create_app(settings_for(home))
     host = checked_host(host)
+    app = create_app(settings_for(home))
     if as_json:
         emit({"url": f"http://{host}:{port}"})
     uvicorn.run(app, host=host, port=port, log_level="warning" if as_json else "info")

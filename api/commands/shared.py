@@ -30,7 +30,7 @@ HomeOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 KbArgument = Annotated[str, typer.Argument(metavar="NAME", help="The knowledge base.")]
 
-err = Console(stderr=True, highlight=False)
+err = Console(stderr=True, highlight=False, emoji=False)
 
 
 def settings_for(home: Path | None) -> Settings:
@@ -41,12 +41,12 @@ def settings_for(home: Path | None) -> Settings:
     """
     try:
         return Settings(home=home.expanduser().absolute()) if home else Settings()
+    except RuntimeError as error:
+        raise UsageError(f"--home {home}: {error}") from error
     except ValidationError as error:
-        first = error.errors()[0]
-        name = "RAG_" + "_".join(str(part) for part in first["loc"]).upper()
-        raise UsageError(
-            f"setting {name.rstrip('_')}: {first['msg']} (it is {first['input']!r})"
-        ) from error
+        first = error.errors(include_url=False, include_input=False)[0]
+        name = "_".join(["RAG", *(str(part).upper() for part in first["loc"])])
+        raise UsageError(f"setting {name}: {first['msg']}") from error
 
 
 @contextlib.contextmanager
@@ -64,11 +64,12 @@ def emit(value: BaseModel | dict[str, Any]) -> None:
 
     content = value.model_dump(mode="json") if isinstance(value, BaseModel) else value
     sys.stdout.write(json.dumps(content, ensure_ascii=False) + "\n")
+    sys.stdout.flush()
 
 
 def printer() -> Console:
     """Return a console on stdout; plain text when it is not a terminal."""
-    return Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+    return Console(highlight=False, emoji=False, soft_wrap=not sys.stdout.isatty())
 
 
 def progress_bar(description: str, total: int | None = None) -> Progress:

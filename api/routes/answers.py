@@ -29,7 +29,7 @@ router = APIRouter(tags=["questions"])
                 "\n\n",
             ),
         },
-        **problems(400, 404, 413, 415, 422, 503),
+        **problems(400, 404, 413, 415, 422, 501, 503),
     },
 )
 def ask(kb: KbName, body: AskRequest, request: Request, home: HomeParam) -> Answer | Response:

@@ -11,11 +11,11 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from api.errors import problems
+from api.multipart import MultipartReader, too_large
 from api.requests import NewDocument
-from api.routes.multipart import MultipartReader, too_large
 from api.routes.shared import JSON, HomeParam, JobsParam, KbName, media_type
-from api.routes.spool import Upload
 from api.schemas import DocumentInfo, DocumentList, DocumentText, Job
+from api.spool import Upload
 from rag.settings import Settings
 
 router = APIRouter(prefix="/knowledge-bases/{kb}/documents", tags=["documents"])

@@ -16,7 +16,7 @@ router = APIRouter(prefix="/knowledge-bases", tags=["knowledge bases"])
     dependencies=[JsonOnly],
     responses={
         201: {"headers": {"Location": {"schema": {"type": "string"}, "description": "Its path."}}},
-        **problems(400, 409, 413, 415, 422, 503),
+        **problems(400, 409, 413, 415, 422, 501, 503),
     },
 )
 def create_knowledge_base(

@@ -13,7 +13,7 @@ router = APIRouter(tags=["questions"])
 @router.post(
     "/knowledge-bases/{kb}/search",
     dependencies=[JsonOnly],
-    responses=problems(400, 404, 413, 415, 422, 503),
+    responses=problems(400, 404, 413, 415, 422, 501, 503),
 )
 def search(kb: KbName, body: SearchRequest, home: HomeParam) -> SearchResult:
     """Find the passages that match a query best."""

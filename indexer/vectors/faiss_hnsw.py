@@ -9,7 +9,8 @@ from indexer.vectors.sealed import Trailer
 from rag.protocols import Ids, Vectors
 
 # Chosen on 32,890 MiniLM vectors of question-answering contexts and perturbed copies, 400 real
-# questions, against exact search: recall@10 0.998 and recall@50 0.994 at these values, 0.6 ms a search.
+# questions, against exact search: recall@10 0.998 and recall@50 0.994 at these values, 0.6 ms a
+# search.
 LINKS = 32
 """HNSW's M: links per vector and layer."""
 EF_CONSTRUCTION = 200

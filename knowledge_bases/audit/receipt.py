@@ -7,7 +7,7 @@ from typing import Any
 import rfc8785
 
 import rag
-from rag.types import Answer, Passage, Token
+from rag.types import Answer, Filters, Passage, Token
 
 SCHEMA = "grounded-rag/receipt/1"
 
@@ -21,6 +21,7 @@ def answer_receipt(
     generation: int,
     generation_digest: str,
     asker: str,
+    filters: Filters,
 ) -> dict[str, Any]:
     """Return the receipt of an answer or abstention; the log adds its id, place and time.
 
@@ -32,6 +33,7 @@ def answer_receipt(
         generation: number of the index generation searched.
         generation_digest: sha256 of its manifest.
         asker: who asked.
+        filters: what the search was limited to.
     """
     return {
         "schema": SCHEMA,
@@ -40,6 +42,12 @@ def answer_receipt(
         "knowledge_base": kb_name,
         "asker": asker,
         "question": answer.question,
+        "filters": {
+            "documents": list(filters.documents),
+            "tags": list(filters.tags),
+            "since": filters.since.isoformat() if filters.since else None,
+            "until": filters.until.isoformat() if filters.until else None,
+        },
         "status": answer.status,
         "text": answer.text,
         "reason": answer.decision.reason,

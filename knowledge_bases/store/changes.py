@@ -5,14 +5,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import Insert, delete, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from indexer.load.loaded import Loaded
 from knowledge_bases.database import Database
-from knowledge_bases.store.shared import locked_kb, now
+from knowledge_bases.store.shared import locked_kb, now, parts
 from knowledge_bases.tables import (
+    Base,
     ChunkRow,
     DocumentRow,
     DocumentTagRow,
@@ -60,8 +61,7 @@ class Changes:
                 }
                 for digest, vector in vectors.items()
             ]
-            dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
-            session.execute(dialect.insert(EmbeddingRow).on_conflict_do_nothing(), rows)
+            session.execute(_insert_new(session, EmbeddingRow), rows)
 
     def add_versions(self, kb_id: int, prepared: Sequence[PreparedVersion]) -> list[Outcome]:
         """Store document versions with their chunks, all or none of them.
@@ -82,14 +82,18 @@ class Changes:
                 kb.revision = revision
         return outcomes
 
-    def set_tags(self, kb_id: int, uri: str, tags: Sequence[str]) -> None:
-        """Replace a document's tags."""
+    def add_tags(self, kb_id: int, uris: Sequence[str], tags: Sequence[str]) -> None:
+        """Put tags on documents beside those they have."""
         with self._database.write() as session:
-            document = session.scalar(
-                select(DocumentRow).where(DocumentRow.kb_id == kb_id, DocumentRow.uri == uri)
-            )
-            if document is not None:
-                _set_tags(session, document.id, tags)
+            for part in parts(uris):
+                ids = session.scalars(
+                    select(DocumentRow.id).where(
+                        DocumentRow.kb_id == kb_id, DocumentRow.uri.in_(part)
+                    )
+                )
+                rows = [{"document_id": i, "tag": tag} for i in ids for tag in set(tags)]
+                if rows:
+                    session.execute(_insert_new(session, DocumentTagRow), rows)
 
     def delete_document(self, kb_id: int, uri: str) -> int:
         """Take a document out of every search; its versions stay for old citations.
@@ -191,3 +195,10 @@ def _retire(session: Session, document_id: int, revision: int) -> int:
         .values(retired_revision=revision)
     )
     return int(retired.rowcount)  # type: ignore[attr-defined]
+
+
+def _insert_new(session: Session, table: type[Base]) -> Insert:
+    """Return an insert that leaves rows alone that are there already."""
+    dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
+    new: Insert = dialect.insert(table).on_conflict_do_nothing()
+    return new

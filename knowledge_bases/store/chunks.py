@@ -40,15 +40,12 @@ class Chunks:
                 )
             }
 
-    def passages(
-        self, kb_id: int, chunk_ids: Sequence[int], *, retired: bool = False
-    ) -> dict[int, Passage]:
+    def passages(self, kb_id: int, chunk_ids: Sequence[int]) -> dict[int, Passage]:
         """Return chunks as passages with score 0, by id; those not live are left out.
 
         Args:
             kb_id: the knowledge base they must belong to.
             chunk_ids: which.
-            retired: return those too that have gone out of search.
         """
         found = {}
         with self._database.read() as session:
@@ -63,11 +60,12 @@ class Chunks:
                     )
                     .join(DocumentRow, ChunkRow.document_id == DocumentRow.id)
                     .join(VersionRow, ChunkRow.version_id == VersionRow.id)
-                    .where(ChunkRow.id.in_(part), ChunkRow.kb_id == kb_id)
+                    # By id only: given more conditions SQLite walks all chunks of the base instead.
+                    .where(ChunkRow.id.in_(part))
                 )
-                if not retired:
-                    query = query.where(ChunkRow.retired_revision.is_(None))
                 for chunk, uri, title, number, text_sha256 in session.execute(query):
+                    if chunk.kb_id != kb_id or chunk.retired_revision is not None:
+                        continue
                     found[chunk.id] = Passage(
                         chunk_id=chunk.id,
                         document=Document(str(chunk.document_id), uri, title),
@@ -101,18 +99,26 @@ class Chunks:
             query = query.where(DocumentRow.id.in_(tagged))
         with self._database.read() as session:
             documents = list(session.scalars(query.order_by(DocumentRow.id)))
-            chunks = session.scalars(
-                select(ChunkRow.id)
-                .where(*live_chunks(kb_id), ChunkRow.document_id.in_(query))
-                .order_by(ChunkRow.id)
-            )
-            return documents, np.fromiter(chunks, dtype=np.int64)
+            chunks: list[int] = []
+            # By document, whose index is narrow; the index on the base holds all its chunks.
+            for part in parts(documents):
+                chunks += session.scalars(
+                    select(ChunkRow.id).where(
+                        ChunkRow.document_id.in_(part), ChunkRow.retired_revision.is_(None)
+                    )
+                )
+        return documents, np.sort(np.array(chunks, dtype=np.int64))
 
     def live(
         self, kb_id: int, *, after_revision: int, up_to_revision: int
     ) -> Iterator[IndexedChunk]:
         """Stream the live chunks that came after one revision and up to another, by id."""
-        query = (
+        ids = select(ChunkRow.id).where(
+            *live_chunks(kb_id),
+            ChunkRow.revision > after_revision,
+            ChunkRow.revision <= up_to_revision,
+        )
+        rows = (
             select(
                 ChunkRow.id,
                 ChunkRow.document_id,
@@ -126,16 +132,14 @@ class Chunks:
                 (EmbeddingRow.input_sha256 == ChunkRow.input_sha256)
                 & (EmbeddingRow.model_digest == KnowledgeBaseRow.embedder_digest),
             )
-            .where(
-                *live_chunks(kb_id),
-                ChunkRow.revision > after_revision,
-                ChunkRow.revision <= up_to_revision,
-            )
-            .order_by(ChunkRow.id)
         )
         with self._database.read() as session:
-            for row in session.execute(query.execution_options(yield_per=1000)):
-                yield IndexedChunk(*row)
+            # Ids first: sorting whole rows would hold every vector in memory.
+            found = sorted(session.scalars(ids))
+            for part in parts(found):
+                query = rows.where(ChunkRow.id.in_(part)).order_by(ChunkRow.id)
+                for row in session.execute(query):
+                    yield IndexedChunk(*row)
 
     def count_live(self, kb_id: int) -> int:
         """Count the chunks that search may return."""

@@ -1,10 +1,13 @@
 """Questions to the database about its own consistency."""
 
+import datetime
 import hashlib
+import json
 from collections.abc import Iterator
 
 from sqlalchemy import func, select, text
 
+from knowledge_bases.audit.receipt import leaf_hash
 from knowledge_bases.database import Database
 from knowledge_bases.store.shared import count, live_chunks
 from knowledge_bases.tables import (
@@ -94,17 +97,29 @@ class Health:
                     yield f"a chunk of {row.uri} (version id {row.id}) is not in its text"
 
     def log_problems(self) -> Iterator[str]:
-        """Recompute every leaf hash and look for gaps in the sequence."""
+        """Recompute every leaf hash, compare each row with its receipt, look for gaps."""
         expected = 0
-        query = select(AuditRow.sequence, AuditRow.receipt, AuditRow.leaf_hash).order_by(
-            AuditRow.sequence
-        )
+        query = select(AuditRow).order_by(AuditRow.sequence)
         with self._database.read() as session:
-            for sequence, receipt, leaf_hash in session.execute(
-                query.execution_options(yield_per=500)
-            ):
-                if sequence != expected:
-                    yield f"records {expected} to {sequence - 1} of the log are missing"
-                if hashlib.sha256(b"\x00" + receipt.encode()).hexdigest() != leaf_hash:
-                    yield f"record {sequence} of the log was changed"
-                expected = sequence + 1
+            for row in session.scalars(query.execution_options(yield_per=500)):
+                if row.sequence != expected:
+                    yield f"records {expected} to {row.sequence - 1} of the log are missing"
+                if leaf_hash(row.receipt.encode()) != row.leaf_hash or not _as_receipt(row):
+                    yield f"record {row.sequence} of the log was changed"
+                expected = row.sequence + 1
+
+
+def _as_receipt(row: AuditRow) -> bool:
+    """Say whether the columns that listings show are those that the receipt holds."""
+    try:
+        receipt = json.loads(row.receipt)
+        return bool(
+            receipt["id"] == row.id
+            and receipt["sequence"] == row.sequence
+            and receipt["kind"] == row.kind
+            and receipt["status"] == row.status
+            and receipt["knowledge_base"] == row.kb_name
+            and datetime.datetime.fromisoformat(receipt["created_at"]) == row.created_at
+        )
+    except (ValueError, KeyError, TypeError):
+        return False

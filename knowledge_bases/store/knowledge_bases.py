@@ -1,11 +1,19 @@
 """The table of knowledge bases."""
 
+import uuid
+
 from sqlalchemy import delete, func, select
 from sqlalchemy.exc import IntegrityError as SqlIntegrityError
 
 from knowledge_bases.database import Database
 from knowledge_bases.store.shared import count, live_chunks, now
-from knowledge_bases.tables import ChunkRow, DocumentRow, KnowledgeBaseRow, VersionRow
+from knowledge_bases.tables import (
+    ChunkRow,
+    DocumentRow,
+    EmbeddingRow,
+    KnowledgeBaseRow,
+    VersionRow,
+)
 from rag.errors import AlreadyExists, NotFound
 
 
@@ -31,6 +39,7 @@ class KnowledgeBases:
             AlreadyExists: the name is taken.
         """
         row = KnowledgeBaseRow(
+            uid=uuid.uuid4().hex,
             name=name,
             created_at=now(),
             embedder=embedder,
@@ -68,9 +77,11 @@ class KnowledgeBases:
             return list(session.scalars(select(KnowledgeBaseRow).order_by(KnowledgeBaseRow.name)))
 
     def delete(self, kb_id: int) -> None:
-        """Delete a knowledge base with all its documents and chunks; the log stays."""
+        """Delete a knowledge base with its documents, chunks and vectors; the log stays."""
         with self._database.write() as session:
             session.execute(delete(KnowledgeBaseRow).where(KnowledgeBaseRow.id == kb_id))
+            used = select(ChunkRow.input_sha256)
+            session.execute(delete(EmbeddingRow).where(EmbeddingRow.input_sha256.not_in(used)))
 
     def counts(self, kb_id: int) -> dict[str, int]:
         """Count live documents, all their versions, and live chunks."""

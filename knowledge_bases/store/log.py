@@ -1,6 +1,5 @@
 """The log of answers: append-only, gap-free."""
 
-import hashlib
 import json
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -9,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import select
 
+from knowledge_bases.audit.receipt import leaf_hash
 from knowledge_bases.database import Database
 from knowledge_bases.store.shared import now
 from knowledge_bases.tables import AuditRow
@@ -62,7 +62,7 @@ class Log:
                 kb_name=new.kb_name,
                 status=new.status,
                 created_at=created_at,
-                leaf_hash=hashlib.sha256(b"\x00" + receipt).hexdigest(),
+                leaf_hash=leaf_hash(receipt),
                 receipt=receipt.decode(),
             )
             session.add(row)

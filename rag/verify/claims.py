@@ -12,8 +12,7 @@ SHORT_ANSWER_WORDS = 6
 def claims_of(question: str, segments: Sequence[Segment]) -> tuple[Claim, ...]:
     """Split an answer into claims.
 
-    A copied segment's sentence breaks are only those of its own text, so that a quotation is never
-    split in the middle; a claim carries the citations of all segments it overlaps.
+    A claim carries the citations of all segments it overlaps.
 
     Returns:
         One claim per sentence, in order.

@@ -5,14 +5,15 @@ A guard can only lower a verdict; passing all of them proves nothing by itself.
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from decimal import Decimal, InvalidOperation
+from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
 
 from rag.sentences import sentence_spans
 from rag.types import Claim, EvidenceSpan, Guard, Verdict
-from rag.words import content_words
+from rag.words import STOP_WORDS, content_words
 
 _NUMBER = re.compile(r"(?<![\w.])[-−+]?\d+(?:[,\u202f\u00a0]\d{3})*(?:\.\d+)?")
 _UNIT = re.compile(r"\s?(%|°[CF]|[a-zµμ]{1,4}(?:/[a-zA-Z0-9]{1,3})?)(?![a-z])", re.IGNORECASE)
@@ -33,6 +34,8 @@ _DATES = tuple(
     )
 )
 _NAME = re.compile(r"\b(?:[^\W\d_a-z][\w'’-]*)(?:\s+(?:[^\W\d_a-z][\w'’-]*))*")
+_WORD = re.compile(r"[^\W_][\w'’-]*")
+_STOP_WORDS = frozenset(STOP_WORDS)
 _NEGATION = re.compile(
     r"\b(?:not|no|never|none|nobody|nothing|neither|nor|without|cannot|\w+n[’']t)\b", re.IGNORECASE
 )
@@ -74,15 +77,14 @@ def dates(text: str) -> Items:
 
 
 def names(text: str) -> Items:
-    """Return capitalised words that don't merely start a sentence, folded to lower case."""
-    starts = {start for start, _ in sentence_spans(text)}
-    found: set[str] = set()
-    for match in _NAME.finditer(text):
-        words = match.group().split()
-        if match.start() in starts and words[0][1:].islower():
-            words = words[1:]
-        found.update(_fold(word) for word in words if len(word) > 1)
-    return frozenset(found)
+    """Return capitalised words, folded to lower case, without stop words.
+
+    A word that starts a sentence counts too: whether it is a name can't be seen from its case, but
+    it must be in the evidence either way.
+    """
+    words = (word for match in _NAME.finditer(text) for word in match.group().split())
+    folded = (_fold(word.rstrip("’'")) for word in words)
+    return frozenset(word for word in folded if len(word) > 1 and word not in _STOP_WORDS)
 
 
 def quotations(text: str) -> Items:
@@ -93,12 +95,12 @@ def quotations(text: str) -> Items:
 def check(claim: str, evidence: Sequence[str]) -> tuple[Guard, ...]:
     """Return the guards that miss something of the claim in the evidence."""
     together = "\n".join(evidence)
-    folded = _fold(together)
+    folded = {_fold(word.rstrip("’'")) for word in _WORD.findall(together)}
     flat = " ".join(together.split())
     missing = (
         ("number", _missing_numbers(numbers(claim), numbers(together))),
-        ("date", _missing(dates(claim), dates(together))),
-        ("name", sorted(name for name in names(claim) if name not in folded)),
+        ("date", _missing_dates(dates(claim), dates(together))),
+        ("name", sorted(names(claim) - folded)),
         ("quotation", sorted(quote for quote in quotations(claim) if quote not in flat)),
         ("negation", _missing_negation(claim, together)),
     )
@@ -113,8 +115,8 @@ class GuardVerifier:
 
     @property
     def digest(self) -> str:
-        """Sha256 of the rules themselves."""
-        return f"guards:{sha256(Path(__file__).read_bytes()).hexdigest()}"
+        """Sha256 of the rules' source files."""
+        return f"guards:{_rules_digest()}"
 
     def verify(self, claim: Claim, evidence: Sequence[str]) -> Verdict:
         """Judge a claim by the evidence texts alone."""
@@ -140,8 +142,10 @@ def closest_sentence(claim: str, evidence: Sequence[str]) -> EvidenceSpan | None
     return best[1] if best else None
 
 
-def _missing(wanted: Items, there: Iterable[str]) -> list[str]:
-    return sorted(wanted - set(there))
+def _missing_dates(wanted: Items, there: Items) -> list[str]:
+    """A claim's date without a year is met by that day of any year."""
+    days = {f"-{date[4:]}" if not date.startswith("-") else date for date in there}
+    return sorted(date for date in wanted if date not in there and date not in days)
 
 
 def _missing_numbers(wanted: Items, there: Items) -> list[str]:
@@ -158,6 +162,12 @@ def _missing_negation(claim: str, evidence: str) -> list[str]:
     if closest and negations(closest.text) and not negations(claim):
         return sorted({found.lower() for found in negations(closest.text)})
     return []
+
+
+@lru_cache(maxsize=1)
+def _rules_digest() -> str:
+    files = [Path(__file__), *(Path(__file__).parents[1] / n for n in ("sentences.py", "words.py"))]
+    return sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
 
 def _month_number(name: str) -> int:

@@ -198,6 +198,46 @@ def test_a_wrong_setting_is_named(rag, monkeypatch):
     assert "RAG_PASSAGES" in err
 
 
+def test_hostile_arguments_are_one_line(rag, monkeypatch, tmp_path):
+    assert rag("kb", "show", "\udcff")[0] == 2
+    for arguments in (["kb", "list", "--home", "~nosuchuser/x"], ["audit", "export", "/"]):
+        code, _, err = rag(*arguments)
+        assert code == 2
+        assert one_line(err), err
+    monkeypatch.setenv("RAG_DATABASE_URL", "nonsense")
+    code, _, err = rag("kb", "list")
+    assert (code, one_line(err)) == (2, True)
+
+
+def test_a_setting_that_is_refused_does_not_show_the_others(rag, monkeypatch):
+    monkeypatch.setenv("RAG_DATABASE_URL", "postgresql://user:secret@host/db")
+    monkeypatch.setenv("RAG_CHUNK_OVERLAP_TOKENS", "200")
+    code, _, err = rag("kb", "list")
+    assert (code, one_line(err)) == (2, True)
+    assert "secret" not in err
+
+
+def test_a_full_standard_output_is_one_line(tmp_path):
+    with open("/dev/full", "w") as full:  # noqa: PTH123
+        done = subprocess.run(
+            [sys.executable, "-m", "api.cli", "kb", "list", "--json", "--home", str(tmp_path)],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert one_line(done.stderr), done.stderr
+
+
+def test_a_quote_is_printed_as_it_is(rag, tmp_path):
+    (tmp_path / "dilution.txt").write_text("The maximum dilution of the paint is 1:100:1000 :x:.")
+    rag("kb", "create", "docs")
+    rag("ingest", "docs", tmp_path / "dilution.txt")
+    _, out, _ = rag("search", "docs", "maximum dilution of paint")
+    assert "1:100:1000 :x:" in out
+
+
 def test_every_error_class_has_an_exit_code():
     kinds = [kind for kind in vars(errors).values() if isinstance(kind, type)]
     for kind in kinds:

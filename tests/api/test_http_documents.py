@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from api.routes.spool import uri_for
+from api.spool import uri_for
 from indexer.embed import SentenceEmbedder
 from knowledge_bases.knowledge_base import Home
 from rag.settings import Settings

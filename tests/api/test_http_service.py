@@ -18,6 +18,7 @@ import rag.errors
 from api import requests, schemas
 from api.app import checked_host
 from api.errors import PROBLEMS
+from api.routes import examples
 from knowledge_bases.knowledge_base import KnowledgeBase
 from knowledge_bases.store.operations import Jobs
 from rag.errors import RagError, StorageError, UsageError
@@ -207,6 +208,18 @@ def test_openapi_is_whole(client: TestClient) -> None:
 def test_examples_are_valid(model: type[BaseModel]) -> None:
     for example in model.model_json_schema().get("examples", []):
         model.model_validate_json(json.dumps(example))
+
+
+def test_examples_of_responses_are_valid(client: TestClient) -> None:
+    schemas.SearchResult.model_validate(examples.SEARCH)
+    answer = schemas.Answer.model_validate(examples.ANSWER)
+    (citation,), (passage,) = answer.citations, answer.passages
+    start, end = citation.start - passage.start, citation.end - passage.start
+    assert passage.text[start:end] == citation.quote
+    paths = client.get("/openapi.json").json()["paths"]
+    answers = paths["/v1/knowledge-bases/{kb}/answers"]["post"]["responses"]["200"]["content"]
+    assert answers["application/json"]["example"] == examples.ANSWER
+    assert answers["application/json"]["schema"]["$ref"].endswith("/Answer")
 
 
 def test_the_log_is_paged(client: TestClient, wards: str) -> None:

@@ -141,6 +141,28 @@ def test_corpus_rows_carry_title_date_and_tags(kb, tmp_path):
     assert sorted(uris(kb.search("dose"))) == ["new", "old"]
 
 
+def test_tags_given_again_leave_a_document_its_own(kb, tmp_path):
+    corpus = tmp_path / "corpus.jsonl"
+    corpus.write_text('{"uri": "a", "tags": ["own"], "text": "Some text."}\n')
+    kb.ingest([corpus], tags=["given"])
+    kb.ingest([corpus], tags=["given"])
+    assert kb.document("a").tags == ("given", "own")
+
+
+def test_an_attachment_deleted_or_lost_comes_back(kb, tmp_path):
+    import email.message
+
+    message = email.message.EmailMessage()
+    message["Subject"], message["From"] = "Dose", "a@example.org"
+    message.set_content("See the attachment.")
+    message.add_attachment(b"The dose is 4 g.", "text", "plain", filename="dose.txt")
+    (tmp_path / "mail.eml").write_bytes(bytes(message))
+    assert kb.ingest([tmp_path / "mail.eml"]).added == 2
+    kb.delete_document("mail.eml/dose.txt")
+    summary = kb.ingest([tmp_path / "mail.eml"])
+    assert (summary.added, summary.unchanged) == (1, 1)
+
+
 def test_tags_given_on_a_second_run_are_put_on_unchanged_files(kb, folder):
     kb.ingest([folder])
     kb.ingest([folder], tags=["pharmacy"])
@@ -279,6 +301,41 @@ def test_a_deleted_knowledge_base_is_gone_and_its_name_free(home, kb, folder):
     with pytest.raises(NotFound):
         home.open("docs")
     assert home.create("docs").search("paracetamol") == []
+
+
+def test_the_index_of_a_deleted_knowledge_base_is_never_taken_for_another(
+    home, kb, folder, monkeypatch
+):
+    kb.ingest([folder])
+    # As if killed between deleting the rows and the folder.
+    monkeypatch.setattr("shutil.rmtree", lambda *args, **kwargs: None)
+    home.delete("docs")
+    again = home.create("docs")
+    again.ingest([folder])
+    assert "dose.txt" in uris(again.search("paracetamol"))
+    assert list(again.lifecycle.problems()) == []
+
+
+def test_doctor_finds_an_index_that_lacks_chunks(home, kb, folder, monkeypatch):
+    kb.ingest([folder])
+    monkeypatch.setattr(type(home.store.chunks), "count_live", lambda *args: 3)
+    assert any("of 3 chunks" in problem for problem in kb.lifecycle.problems())
+
+
+def test_search_looks_chunks_up_by_their_id(home, kb, folder):
+    from sqlalchemy import event
+
+    kb.ingest([folder])
+    plans = []
+
+    @event.listens_for(home._database._engine, "before_cursor_execute")
+    def explain(connection, cursor, statement, parameters, *_):
+        if "FROM chunks" in statement and "versions" in statement:
+            plans.extend(cursor.execute("EXPLAIN QUERY PLAN " + statement, parameters).fetchall())
+
+    kb.search("paracetamol dose")
+    assert plans
+    assert any("INTEGER PRIMARY KEY" in plan[-1] and "chunks" in plan[-1] for plan in plans)
 
 
 def test_another_embedder_is_refused(kb, folder, settings, embedder):

@@ -147,6 +147,23 @@ def test_doctor_finds_a_changed_and_a_missing_record(answering):
     ]
 
 
+@pytest.mark.parametrize("column", ["status", "kb_name", "created_at", "id"])
+def test_doctor_finds_a_changed_column(answering, column):
+    home, base = answering
+    base.ask("Question?")
+    with home._database.write() as session:
+        session.execute(text(f"UPDATE audit_records SET {column} = '2020-01-01 00:00:00.000000'"))
+    assert list(home.store.health.log_problems()) == ["record 0 of the log was changed"]
+
+
+def test_the_record_says_what_the_search_was_limited_to(answering):
+    from rag.types import Filters
+
+    _, base = answering
+    receipt = json.loads(base.ask("What?", filters=Filters(tags=("x",))).record.receipt)
+    assert receipt["filters"]["tags"] == ["x"]
+
+
 def test_a_calibration_of_another_model_is_refused(tmp_path, embedder):
     from rag.errors import DigestMismatch
 

@@ -39,5 +39,13 @@ def test_list_items_and_table_rows_stand_alone():
     ]
 
 
+def test_a_long_line_of_cells_takes_no_quadratic_time():
+    import time
+
+    started = time.process_time()
+    assert split("a | " * 100_000)
+    assert time.process_time() - started < 5
+
+
 def test_a_wrapped_line_stays_one_sentence():
     assert split("The dose is\n4 g a day.\n\nNext") == ["The dose is\n4 g a day.", "Next"]

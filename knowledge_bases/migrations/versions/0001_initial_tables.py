@@ -42,6 +42,7 @@ def upgrade() -> None:
     op.create_table(
         "knowledge_bases",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("uid", sa.String(length=32), nullable=False),
         sa.Column("name", sa.String(length=200), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("embedder", sa.String(length=400), nullable=False),
@@ -52,6 +53,8 @@ def upgrade() -> None:
         sa.Column("revision", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_knowledge_bases")),
         sa.UniqueConstraint("name", name=op.f("uq_knowledge_bases_name")),
+        sa.UniqueConstraint("uid", name=op.f("uq_knowledge_bases_uid")),
+        sqlite_autoincrement=True,
     )
     op.create_table(
         "documents",
@@ -67,6 +70,7 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_documents")),
         sa.UniqueConstraint("kb_id", "uri", name=op.f("uq_documents_kb_id_uri")),
+        sqlite_autoincrement=True,
     )
     with op.batch_alter_table("documents", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_documents_date"), ["date"], unique=False)
@@ -144,6 +148,7 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_versions")),
         sa.UniqueConstraint("document_id", "number", name=op.f("uq_versions_document_id_number")),
+        sqlite_autoincrement=True,
     )
     op.create_table(
         "chunks",

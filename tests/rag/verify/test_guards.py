@@ -37,8 +37,21 @@ def test_dates(text, found):
     assert dates(text) == found
 
 
-def test_names_leave_out_the_first_word_of_a_sentence():
-    assert names("Patients see Dr Zoë Müller. They wait.") == {"dr", "zoe", "muller"}
+def test_names_are_capitalised_words_without_stop_words():
+    assert names("The patients see Dr Zoë Müller. They wait.") == {"dr", "zoe", "muller"}
+
+
+def test_a_name_inside_another_word_is_missed():
+    assert missed("Signed by Lee.", "Signed by the sleep lab.") == {"name": ("lee",)}
+
+
+def test_a_name_at_the_start_of_a_sentence_is_missed():
+    assert missed("Heparin is given.", "Warfarin is given.") == {"name": ("heparin",)}
+
+
+def test_a_date_without_a_year_is_met_by_one_with():
+    assert missed("It starts on 3 May.", "It starts on 3 May 2024.") == {}
+    assert "date" in missed("It starts on 3 May 2023.", "It starts on 3 May 2024.")
 
 
 def test_a_swapped_number_is_missed():

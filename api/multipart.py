@@ -10,7 +10,7 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.exceptions import HTTPException
 
 from api.requests import Tags
-from api.routes.spool import Upload
+from api.spool import Upload
 from indexer.load.limits import mebibytes
 from rag.errors import UsageError
 from rag.settings import Settings
