@@ -87,7 +87,7 @@ class SentenceEmbedder:
                     convert_to_numpy=True,
                     show_progress_bar=False,
                 )
-            time.sleep(0)  # A question that waits for the lock goes first.
+            time.sleep(0.001)  # Lets a question that waits for the lock go first.
         return vectors
 
     def _fast_tokenizer(self) -> "Tokenizer":

@@ -171,7 +171,7 @@ class Home:
 
     def _opened(self, row: KnowledgeBaseRow) -> "KnowledgeBase":
         kb = self._open.setdefault(row.id, KnowledgeBase(self, row))
-        if kb.row.created_at != row.created_at:
+        if kb.row.uid != row.uid:
             # Another process deleted that one, and SQLite gave its id to a new one.
             kb = self._open[row.id] = KnowledgeBase(self, row)
         return kb

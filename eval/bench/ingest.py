@@ -17,12 +17,13 @@ from rag.models import resolve
 from rag.settings import Settings
 
 
-def measure(data: Path | None, files: int, rounds: int) -> dict[str, float]:
+def measure(data: Path | None, files: int, per_file: int, rounds: int) -> dict[str, float]:
     """Time ingest and bare encoding in turn, in this process, with the same settings.
 
     Args:
         data: development data whose contexts become text files; without it, copies of the samples.
         files: how many text files.
+        per_file: contexts in each of them.
         rounds: how often; the medians are returned.
 
     Returns:
@@ -33,7 +34,7 @@ def measure(data: Path | None, files: int, rounds: int) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         texts = Path(folder) / "texts"
         texts.mkdir()
-        for number, text in enumerate(_texts(data, files)):
+        for number, text in enumerate(_texts(data, files, per_file)):
             (texts / f"text-{number:05}.txt").write_text(text, encoding="utf-8")
         with Home(settings.model_copy(update={"home": Path(folder) / "warm"})) as warm:
             embedder = warm.embedder
@@ -52,7 +53,7 @@ def measure(data: Path | None, files: int, rounds: int) -> dict[str, float]:
             ratios.append(ingests[-1] / bares[-1])
             seconds.append(again.seconds / first.seconds)
     return {
-        "files": files,
+        "files": first.added,
         "chunks": first.chunks,
         "ingest_chunks_per_second": float(np.median(ingests)),
         "bare_chunks_per_second": float(np.median(bares)),
@@ -62,13 +63,14 @@ def measure(data: Path | None, files: int, rounds: int) -> dict[str, float]:
     }
 
 
-def _texts(data: Path | None, files: int) -> Iterator[str]:
+def _texts(data: Path | None, files: int, per_file: int = 1) -> Iterator[str]:
     if data is None:
         source = (DOCUMENTS / "medicines-storage-policy.md").read_text(encoding="utf-8")
         yield from (source.replace("the", f"the {number}", 5) for number in range(files))
         return
     contexts = list(dict.fromkeys(row.context for row in questions(data, "dev")))
-    yield from contexts[:files]
+    for start in range(0, min(len(contexts), files * per_file), per_file):
+        yield "\n\n".join(contexts[start : start + per_file])
 
 
 def _inputs(base: KnowledgeBase) -> list[str]:
@@ -91,10 +93,15 @@ def main() -> None:
     logging.disable(logging.WARNING)
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--data", type=Path)
-    parser.add_argument("--files", type=int, default=400)
+    parser.add_argument("--files", type=int, default=120)
+    parser.add_argument("--per-file", type=int, default=6, help="contexts in a file")
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
-    print(json.dumps(measure(arguments.data, arguments.files, arguments.rounds), indent=1))
+    print(
+        json.dumps(
+            measure(arguments.data, arguments.files, arguments.per_file, arguments.rounds), indent=1
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -220,7 +220,7 @@ def test_searches_in_threads_equal_searches_in_turn(name):
 
 def test_the_same_vectors_give_the_same_file(name, tmp_path):
     for copy in ("one", "two"):
-        filled(name, 3000, seed=3)[0].save(tmp_path / copy)
+        filled(name, 500, seed=3)[0].save(tmp_path / copy)
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
 
 

@@ -4,6 +4,7 @@ import pytest
 from indexer.vectors import faiss_hnsw
 from indexer.vectors.exact import NumpyExact
 from indexer.vectors.faiss_hnsw import FaissHnsw
+from indexer.vectors.faiss_index import faiss
 
 COUNT, DIMENSION, QUERIES = 6000, 48, 60
 
@@ -60,3 +61,31 @@ def test_a_filter_on_one_far_cluster_still_fills_k(indexes, monkeypatch):
     far = [chunk for chunk, _ in exact.search(-queries[0], 40)]
     allowed = np.array(sorted(far), np.int64)
     assert len(graph.search(queries[0], 40, allowed)) == 40
+
+
+@pytest.mark.parametrize(
+    ("version", "threads"), [("1.15.1", 2), ("1.15.0", 1), ("1.9.0.post1", 1), ("2.0rc1", 2)]
+)
+def test_only_faiss_that_builds_the_same_graph_in_threads_may_use_them(
+    monkeypatch, version, threads
+):
+    used = []
+    monkeypatch.setattr(faiss, "__version__", version)
+    monkeypatch.setattr(faiss, "omp_get_max_threads", lambda: 2)
+    monkeypatch.setattr(faiss, "omp_set_num_threads", used.append)
+    FaissHnsw.create(4).add(np.arange(2), np.eye(2, 4, dtype=np.float32))
+    assert used == [threads, 2]
+
+
+def test_threads_do_not_change_the_graph(tmp_path):
+    rows = unit(np.random.default_rng(3).standard_normal((3000, 16)))
+    usual = faiss.omp_get_max_threads()
+    try:
+        for threads in (1, 2):
+            faiss.omp_set_num_threads(threads)
+            index = FaissHnsw.create(16)
+            index.add(np.arange(3000), rows)
+            index.save(tmp_path / str(threads))
+    finally:
+        faiss.omp_set_num_threads(usual)
+    assert (tmp_path / "1").read_bytes() == (tmp_path / "2").read_bytes()
