@@ -1,6 +1,8 @@
 """rag demo: the bundled sample collection, three questions, and what became of them."""
 
 import json
+import shutil
+import sys
 import time
 
 import typer
@@ -37,7 +39,6 @@ def demo(home: HomeOption = None, as_json: JsonOption = False) -> None:
                 out.print(f"[cyan]Q[/cyan] {escape(row['question'])}")
                 show_answer(out, answers[-1])
                 out.print()
-        home_folder = found.settings.home
     if as_json:
         emit(
             {
@@ -48,5 +49,6 @@ def demo(home: HomeOption = None, as_json: JsonOption = False) -> None:
         return
     seconds = time.monotonic() - started
     out.print(f"done in {seconds:.0f} s; underlined words are copied from the cited document")
-    option = f" --home {home_folder}" if home else ""
-    typer.echo(f"next: rag audit show {answers[0].answer_id}{option}")
+    program = "rag" if shutil.which("rag") else sys.argv[0]
+    option = f" --home {home}" if home else ""
+    typer.echo(f"next: {program} audit show {answers[0].answer_id}{option}")
