@@ -26,13 +26,14 @@ def measure(files: int, kills: int, seed: int) -> dict[str, Any]:
     """Run the real command again and again, killing it (SIGKILL) until it has been killed enough.
 
     Returns:
-        How many kills hit a running ingest, how many documents were acknowledged, and every
-        violation: lost, doubled or unsearchable documents, and problems that `rag doctor` sees.
+        How many kills there were, how many acknowledgements were read, how often all files got
+        in between kills (then it starts over), and every violation: lost, doubled or unsearchable
+        documents, and problems that `rag doctor` sees.
     """
     moments = random.Random(seed)
     violations: list[str] = []
     acknowledged: set[str] = set()
-    hit = finished = 0
+    hit = finished = seen = 0
     with tempfile.TemporaryDirectory() as folder:
         texts, home_folder = Path(folder) / "texts", Path(folder) / "home"
         texts.mkdir()
@@ -52,12 +53,16 @@ def measure(files: int, kills: int, seed: int) -> dict[str, Any]:
                     stderr=output,
                     env={**os.environ, "RAG_HOME": str(home_folder)},
                 )
-                # Loading takes some seconds; from then on any moment is as good as any other.
-                time.sleep(moments.uniform(1.0, 14.0))
+                # Most kills are to hit the ingest itself rather than the loading of the model.
+                if moments.random() < 0.8:
+                    while process.poll() is None and b"added" not in log.read_bytes():
+                        time.sleep(0.01)
+                time.sleep(moments.uniform(0.0, 5.0))
                 if process.poll() is None:
                     process.send_signal(signal.SIGKILL)
                     hit += 1
                 process.wait()
+            seen += len(_ACKNOWLEDGED.findall(log.read_text("utf-8", "replace")))
             acknowledged |= set(_ACKNOWLEDGED.findall(log.read_text("utf-8", "replace")))
             with Home(settings, embedder=embedder) as home:
                 base = home.open("bench")
@@ -73,7 +78,13 @@ def measure(files: int, kills: int, seed: int) -> dict[str, Any]:
                     home.delete("bench")
                     home.create("bench")
                     acknowledged.clear()
-    return {"kills": hit, "files": files, "finished_runs": finished, "violations": violations}
+    return {
+        "kills": hit,
+        "files": files,
+        "acknowledgements": seen,
+        "finished_runs": finished,
+        "violations": violations,
+    }
 
 
 def _search_violations(base: KnowledgeBase, acknowledged: set[str]) -> list[str]:
