@@ -16,7 +16,7 @@ import numpy as np
 from sklearn.linear_model import LogisticRegression
 
 from eval.metrics import contains
-from eval.qa_data import Question, contexts_kb, questions
+from eval.qa_data import CachedEmbedder, Question, contexts_kb, questions
 from knowledge_bases.knowledge_base import Home, KnowledgeBase
 from rag import fuse
 from rag.calibration import BUNDLED, Calibration
@@ -24,7 +24,6 @@ from rag.decide import FEATURES as DECIDE_FEATURES
 from rag.decide import evidence
 from rag.generate.extractive import FEATURES as EXTRACTIVE_FEATURES
 from rag.generate.extractive import ExtractiveGenerator
-from rag.protocols import Vectors
 from rag.settings import Settings
 from rag.types import Passage
 
@@ -37,24 +36,6 @@ WRONG_COSTS = 2.0
 _DEPTH = 50
 
 
-class _Cached:
-    """An embedder that remembers: sentences return with every question on their passage."""
-
-    def __init__(self, home: Home) -> None:
-        self._embedder = home.embedder
-        self._known: dict[str, Vectors] = {}
-        self.digest = home.embedder.digest
-        self.dimension = home.embedder.dimension
-
-    def count_tokens(self, texts: Sequence[str]) -> list[int]:
-        return self._embedder.count_tokens(texts)
-
-    def embed(self, texts: Sequence[str]) -> Vectors:
-        new = [text for text in dict.fromkeys(texts) if text not in self._known]
-        self._known.update(zip(new, self._embedder.embed(new), strict=True))
-        return np.stack([self._known[text] for text in texts])
-
-
 def fit(data: Path, out: Path) -> dict[str, Any]:
     """Fit everything and write the file.
 
@@ -64,7 +45,7 @@ def fit(data: Path, out: Path) -> dict[str, Any]:
     rows = _sample(questions(data, "train"))
     with tempfile.TemporaryDirectory() as folder, Home(Settings(home=Path(folder))) as home:
         base = contexts_kb(home, rows, "contexts")
-        cached = _Cached(home)
+        cached = CachedEmbedder(home.embedder)
         found = {row.id: _candidates(base, cached, row.question) for row in rows}
         fusion, fusions_tried = _fusion(rows, found)
         log.info("dense weight and rank share %s of %s", fusion, fusions_tried)
@@ -111,7 +92,7 @@ def _sample(rows: list[Question]) -> list[Question]:
 _Candidates = tuple[dict[int, float], dict[int, float], dict[int, Passage]]
 
 
-def _candidates(base: KnowledgeBase, cached: _Cached, question: str) -> _Candidates:
+def _candidates(base: KnowledgeBase, cached: CachedEmbedder, question: str) -> _Candidates:
     generation = base.lifecycle.current()
     query = cached.embed([question])
     dense = dict(generation.vectors.search(query, _DEPTH))

@@ -3,12 +3,15 @@
 import gzip
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from knowledge_bases.knowledge_base import Home, KnowledgeBase
 from rag.errors import NotFound, UsageError
+from rag.protocols import Embedder, Vectors
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +29,26 @@ class Question:
     def context_uri(self) -> str:
         """The URI that its context has as a document."""
         return hashlib.sha256(self.context.encode()).hexdigest()[:16]
+
+
+class CachedEmbedder:
+    """An embedder that remembers: questions and sentences come back again and again."""
+
+    def __init__(self, embedder: Embedder) -> None:
+        self._embedder = embedder
+        self._known: dict[str, Vectors] = {}
+        self.digest = embedder.digest
+        self.dimension = embedder.dimension
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """Count each text's tokens."""
+        return self._embedder.count_tokens(texts)
+
+    def embed(self, texts: Sequence[str]) -> Vectors:
+        """Embed texts; (n, dimension)."""
+        new = [text for text in dict.fromkeys(texts) if text not in self._known]
+        self._known.update(zip(new, self._embedder.embed(new), strict=True))
+        return np.stack([self._known[text] for text in texts])
 
 
 def questions(data: Path | None, part: str) -> list[Question]:

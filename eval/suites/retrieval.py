@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 from rich.table import Table
 
 from eval.metrics import bootstrap_interval
-from eval.qa_data import Question, contexts_kb, questions
+from eval.qa_data import CachedEmbedder, Question, contexts_kb, questions
 from eval.report import Report
+from indexer.embed import SentenceEmbedder
 from knowledge_bases.knowledge_base import Home, KnowledgeBase
 from rag.settings import Settings
 
@@ -27,8 +28,10 @@ def run(settings: Settings, data: Path | None) -> Report:
     rows = questions(data, "dev")
     with tempfile.TemporaryDirectory() as folder:
         at = settings.model_copy(update={"home": Path(folder), "fusion": "weighted"})
-        with Home(at) as home:
+        model = SentenceEmbedder(settings.embedder, device=settings.device)
+        with Home(at, embedder=CachedEmbedder(model)) as home:
             base = contexts_kb(home, rows, "contexts")
+            home.embedder.embed([row.question for row in rows if row.answers])
             found = {
                 name: {row.id: search(row.question) for row in rows if row.answers}
                 for name, search in _searches(home, base).items()
