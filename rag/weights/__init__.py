@@ -1,0 +1,1 @@
+"""Fitted weights and thresholds that come with the package."""
