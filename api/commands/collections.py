@@ -107,7 +107,10 @@ def ingest(
         def show(result: FileResult) -> None:
             progress.advance(progress.task_ids[0])
             if result.result == "failed":
-                err.print(f"[red]failed[/red] {escape(result.uri)}: {escape(result.reason or '')}")
+                err.print(
+                    f"[red]failed[/red] {escape(result.uri)}: {escape(result.reason or '')}",
+                    soft_wrap=True,
+                )
             elif verbose:
                 err.print(f"{result.result} {escape(result.uri)}", soft_wrap=True)
 
