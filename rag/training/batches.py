@@ -58,7 +58,7 @@ class BatchPlan:
     seed: int = 0
     padded_tokens: int = 4096
     pool: int = 1024
-    easy_examples: int = 40_000
+    easy_examples: int = 15_000
     easy_tokens: int = 112
 
 

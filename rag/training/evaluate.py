@@ -9,11 +9,11 @@ from random import Random
 import torch
 from tokenizers import Tokenizer
 
+from rag.generate.base import Base
 from rag.generate.copy_attention import Encoded
 from rag.generate.decode import Decoded, greedy
 from rag.generate.fusion import SpecialIds, fuse, passage_offset
 from rag.generate.span_guide import LONGEST_SPAN
-from rag.training.base import Base
 from rag.training.data import QuestionRow
 from rag.training.examples import LONGEST_QUESTION
 from rag.training.scores import best, exact_match, rouge_l, token_f1

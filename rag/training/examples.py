@@ -11,7 +11,7 @@ from random import Random
 
 from tokenizers import Tokenizer
 
-from rag.training.augment import rephrase_surface, swap_entity
+from rag.training.augment import rephrase_surface, swap_entity, turn_round
 from rag.training.data import QuestionRow
 
 SENTENCE_END = re.compile(r"(?<=[.!?])[\"”']?\s+(?=[\"“']?[A-Z0-9])")
@@ -29,6 +29,7 @@ class Mix:
         typo: a question with typos, other case or no question mark.
         negative: an answerable question gets a similar passage without the answer.
         swapped: an answerable question asks about another name or number.
+        opposite: an answerable question asks for the opposite.
         crop: a context is cut to a random window round the answer.
         several: more than one passage.
         most_passages: the largest number then.
@@ -36,15 +37,16 @@ class Mix:
     """
 
     source_weights: Mapping[str, float] = field(
-        default_factory=lambda: {"squad2": 3.0, "policyqa": 0.6, "covidqa": 2.0}
+        default_factory=lambda: {"squad2": 4.0, "policyqa": 0.6, "covidqa": 2.0}
     )
     passage_tokens: int = 224
     typo: float = 0.12
     negative: float = 0.10
-    swapped: float = 0.08
+    swapped: float = 0.10
+    opposite: float = 0.05
     crop: float = 0.35
-    several: float = 0.2
-    most_passages: int = 3
+    several: float = 0.12
+    most_passages: int = 4
     lone_sentence: float = 0.25
 
 
@@ -123,7 +125,11 @@ class Composer:
             draw = rng.random()
             if draw < mix.negative:
                 answer, text = None, self._similar_without(row, rng)
-            elif draw < mix.negative + mix.swapped:
+            elif draw < mix.negative + mix.opposite:
+                turned = turn_round(question, rng)
+                if turned is not None:
+                    answer, question = None, turned
+            elif draw < mix.negative + mix.opposite + mix.swapped:
                 donor = row.context if rng.random() < 0.5 else rng.choice(self.all_texts).text
                 swapped = swap_entity(question, donor, rng)
                 if swapped is not None:
@@ -137,7 +143,7 @@ class Composer:
         passage, span = self._passage(text, span, rng, mix, room)
         passages, gold = [passage], 0
         if rng.random() < mix.several:
-            for _ in range(rng.randrange(1, mix.most_passages)):
+            for _ in range(rng.randrange(1, max(2, mix.most_passages))):
                 other = self._similar_without(row, rng)
                 passages.append(self._passage(other, None, rng, mix, room)[0])
             gold = rng.randrange(len(passages))

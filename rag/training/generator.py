@@ -16,8 +16,8 @@ import torch
 from accelerate import Accelerator  # type: ignore[import-untyped]
 
 from rag.errors import ModelError
+from rag.generate.base import Base, embedded_base
 from rag.generate.copy_attention import CopyModel
-from rag.training.base import Base, embedded_base
 from rag.training.batches import BatchPlan, BatchStream
 from rag.training.checkpoints import checkpoints, load_checkpoint, save_checkpoint
 from rag.training.cores import SharedCores
@@ -60,7 +60,8 @@ class _Run:
         self.accelerator = Accelerator(mixed_precision=settings.mixed_precision)
         model = base.model
         _freeze_lower(model, settings.frozen_layers)
-        rows = read_questions(settings.train)
+        held_out = set(settings.held_out)
+        rows = [row for row in read_questions(settings.train) if row.title not in held_out]
         self.stream = BatchStream(
             Composer(rows, base.tokenizer, reserved_id=base.reserved_id),
             settings.mix,
@@ -236,6 +237,7 @@ def main() -> None:
     parser.add_argument("--train", type=Path, required=True)
     parser.add_argument("--dev", type=Path)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--held-out", nargs="*", default=[], metavar="TITLE")
     parser.add_argument("--examples", type=int, default=600_000)
     parser.add_argument("--minutes", type=float)
     parser.add_argument("--measure-minutes", type=float, default=25.0)
@@ -243,7 +245,7 @@ def main() -> None:
     parser.add_argument("--encoder-rate", type=float, default=1e-4)
     parser.add_argument("--decoder-rate", type=float, default=3e-4)
     parser.add_argument("--padded-tokens", type=int, default=4096)
-    parser.add_argument("--easy-examples", type=int, default=40_000)
+    parser.add_argument("--easy-examples", type=int, default=15_000)
     parser.add_argument("--share-cores", action="store_true")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
@@ -252,6 +254,7 @@ def main() -> None:
         GeneratorTraining(
             train=options.train,
             dev=options.dev,
+            held_out=tuple(options.held_out),
             out=options.out,
             examples=options.examples,
             minutes=options.minutes,

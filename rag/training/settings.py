@@ -18,6 +18,7 @@ class GeneratorTraining:
         train: question file to learn from.
         out: folder of the run: checkpoints, metrics.jsonl, loss.png.
         dev: question file to measure on; None to skip measuring.
+        held_out: titles whose rows are not learned from: for choosing weights and thresholds.
         examples: examples the run is planned for; the learning rate falls over the last part.
         decay: that part, as a share.
         encoder_rate: learning rate of the encoder.
@@ -37,6 +38,7 @@ class GeneratorTraining:
     train: Path
     out: Path
     dev: Path | None = None
+    held_out: tuple[str, ...] = ()
     examples: int = 600_000
     decay: float = 0.3
     encoder_rate: float = 1e-4

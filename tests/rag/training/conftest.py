@@ -10,9 +10,9 @@ import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 from transformers import BartConfig, BartForConditionalGeneration
 
+from rag.generate.base import Base
 from rag.generate.copy_attention import CopyModel
 from rag.generate.fusion import SpecialIds
-from rag.training.base import Base
 
 PEOPLE = ["Ada", "Bela", "Cyril", "Dora", "Emil", "Frida", "Gustav", "Hanna"]
 PLACES = ["Aachen", "Bremen", "Celle", "Dresden", "Essen", "Fulda", "Gotha", "Hamm"]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from rag.generate.base import Base
 from rag.generate.decode import Decoded
 from rag.generate.fusion import fuse
-from rag.training.base import Base
 from rag.training.data import GoldAnswer, QuestionRow
 from rag.training.evaluate import evaluate, prepare, render, sample_rows, span_answers
 

@@ -14,7 +14,7 @@ from tokenizers import Tokenizer
 from rag.training.data import read_questions
 from rag.training.examples import Composer, Mix
 
-PLAIN = Mix(typo=0, negative=0, swapped=0, crop=0, several=0, lone_sentence=1.0)
+PLAIN = Mix(typo=0, negative=0, swapped=0, opposite=0, crop=0, several=0, lone_sentence=1.0)
 
 
 @pytest.fixture
@@ -68,7 +68,7 @@ def test_the_target_stands_at_the_span(
 
 
 def test_made_negatives_do_not_hold_the_answer(composer: Composer, tokenizer: Tokenizer) -> None:
-    mix = Mix(typo=0, negative=1.0, swapped=0, several=0, crop=0, lone_sentence=1.0)
+    mix = Mix(typo=0, negative=1.0, swapped=0, opposite=0, several=0, crop=0, lone_sentence=1.0)
     for index, row in enumerate(composer.rows):
         if not row.answers:
             continue
@@ -78,10 +78,19 @@ def test_made_negatives_do_not_hold_the_answer(composer: Composer, tokenizer: To
         assert not any(answer.text.lower() in passage for answer in row.answers)
 
 
+def test_opposite_questions_have_no_answer(composer: Composer, tokenizer: Tokenizer) -> None:
+    mix = Mix(typo=0, negative=0, swapped=0, opposite=1.0, several=0, crop=0, lone_sentence=1.0)
+    index = next(i for i, r in enumerate(composer.rows) if r.source == "squad2" and r.answers)
+    example = composer.compose(index, Random(0), mix)
+    assert example.absent
+    asked = text_of(tokenizer, example.question)
+    assert " not " in asked or " never " in asked
+
+
 def test_single_sentences_get_neighbours(composer: Composer) -> None:
     index = next(i for i, row in enumerate(composer.rows) if row.source == "qamr")
     own = composer.texts[composer.rows[index].context].ids
-    mix = Mix(typo=0, negative=0, swapped=0, crop=0, several=0, lone_sentence=0.0)
+    mix = Mix(typo=0, negative=0, swapped=0, opposite=0, crop=0, several=0, lone_sentence=0.0)
     lengths = Counter(
         len(composer.compose(index, Random(seed), mix).passages[0]) > len(own) for seed in range(50)
     )
@@ -90,7 +99,7 @@ def test_single_sentences_get_neighbours(composer: Composer) -> None:
 
 def test_gold_passages_stand_anywhere(composer: Composer) -> None:
     index = next(i for i, r in enumerate(composer.rows) if r.source == "squad2" and r.answers)
-    mix = Mix(negative=0, swapped=0, several=1.0, most_passages=3)
+    mix = Mix(negative=0, swapped=0, opposite=0, several=1.0, most_passages=3)
     places = Counter()
     for seed in range(100):
         span = composer.compose(index, Random(seed), mix).span

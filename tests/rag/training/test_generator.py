@@ -107,7 +107,7 @@ def test_the_losses_fall(plan, make_base) -> None:
     train(
         replace(
             plan,
-            mix=Mix(typo=0.0, negative=0.0, swapped=0.0),
+            mix=Mix(typo=0.0, negative=0.0, swapped=0.0, opposite=0.0),
             encoder_rate=3e-3,
             decoder_rate=3e-3,
             head_rate=1e-2,
