@@ -28,7 +28,8 @@ OPPOSITES = dict(
     gain lose, gained lost, join leave, joined left, arrive depart, arrived departed,
     create destroy, created destroyed, built demolished, open close, opened closed, easy hard,
     easier harder, simple complex, agree disagree, agreed disagreed,
-    majority minority, maximum minimum, happy sad, love hate, loved hated, help harm, helped harmed, up down, rise fall, rose fell,
+    majority minority, maximum minimum, happy sad, love hate, loved hated,
+    help harm, helped harmed, up down, rise fall, rose fell,
     true false, can cannot, should shouldn't, likely unlikely, possible impossible, legal illegal,
     regular irregular, direct indirect, known unknown, required optional, share withhold,
     collect discard, collects discards, attack defend, attacked defended, local foreign
