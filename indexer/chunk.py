@@ -66,7 +66,7 @@ class Chunker:
             title: becomes part of every chunk's heading line.
 
         Returns:
-            Chunks in order; every character that isn't white space is in at least one.
+            Chunks in order; every character of the body that isn't white space is in at least one.
         """
         found = []
         pages = [mark for mark in loaded.marks if mark.kind in ("page", "slide")]
@@ -134,11 +134,13 @@ class Chunker:
             first = following
 
 
-def _sections(loaded: Loaded) -> Iterator[tuple[int, int, list[str]]]:
-    """Yield (start, end, heading path) of every stretch between section-making marks."""
+def _sections(loaded: Loaded) -> list[tuple[int, int, list[str]]]:
+    """Return (start, end, heading path) of every stretch between section-making marks."""
     breaks = [mark for mark in loaded.marks if mark.kind != "page"]
-    if not breaks or breaks[0].start > 0:
-        yield 0, breaks[0].start if breaks else len(loaded.text), []
+    first_end = breaks[0].start if breaks else len(loaded.text)
+    found: list[tuple[int, int, list[str]]] = []
+    if loaded.text[loaded.body_start : first_end].strip():
+        found.append((loaded.body_start, first_end, []))
     sheet: list[str] = []
     headings: list[Mark] = []
     bare: int | None = None  # Where a run of headings without text of their own began.
@@ -149,13 +151,27 @@ def _sections(loaded: Loaded) -> Iterator[tuple[int, int, list[str]]]:
             sheet, headings = [mark.label] if mark.kind == "sheet" else [], []
         end = breaks[index + 1].start if index + 1 < len(breaks) else len(loaded.text)
         start = mark.start if bare is None else bare
-        last = index + 1 == len(breaks)
-        if not last and len(loaded.text[mark.start : end].strip()) <= len(mark.label):
+        path = sheet + [heading.label for heading in headings]
+        if mark.kind == "heading" and _is_bare(loaded, mark, end):
             bare = start
+            if index + 1 == len(breaks):
+                # Nothing follows: it ends what is above it, and is a chunk only if nothing is.
+                start, _, path = found.pop() if found else (start, end, path)
+                found.append((start, end, path))
             continue
         bare = None
         if start < end:
-            yield start, end, sheet + [heading.label for heading in headings]
+            found.append((start, end, path))
+    return found
+
+
+def _is_bare(loaded: Loaded, heading: Mark, end: int) -> bool:
+    """Say whether a heading has no text of its own before the next mark."""
+    text = loaded.text[heading.start : end].strip()
+    if loaded.format == "markdown":  # Its label is without the markup that the text has.
+        _, _, below = text.partition("\n")
+        return not any(char.isalnum() for char in below)
+    return len(text) <= len(heading.label)
 
 
 def _blocks(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:

@@ -53,6 +53,7 @@ def examine(home: Home, *, quick: bool = False) -> Iterator[Finding]:
         try:
             if not quick:
                 problems += health.version_problems(row.id)
+                problems += health.vector_problems(row.id)
                 problems += base.lifecycle.problems()
         except RagError as error:
             problems.append(str(error))

@@ -2,25 +2,23 @@
 
 import hashlib
 import logging
-import queue
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path, PurePosixPath
-from typing import Literal
 
 from indexer.chunk import Chunker
-from indexer.load.discover import Source, discover
 from indexer.load.limits import Limits
-from indexer.load.loaded import Loaded, LoadFailure
-from indexer.load.sandbox import Sandbox
+from indexer.load.loaded import Loaded
 from knowledge_bases.lifecycle import Lifecycle
+from knowledge_bases.missing import Seen, folder_of, missing
+from knowledge_bases.reading import Failed, Read, Reading
 from knowledge_bases.store import Store
 from knowledge_bases.store.changes import PreparedVersion
+from knowledge_bases.store.documents import UPLOADED, Known, Place
+from knowledge_bases.summary import DEFAULTS, FileResult, IngestOptions, IngestSummary, Progress
 from knowledge_bases.tables import KnowledgeBaseRow
-from rag.errors import LoadError
+from rag.errors import NotFound, UsageError
 from rag.protocols import Embedder, Vectors
 from rag.settings import Settings
 from rag.types import Chunk
@@ -29,51 +27,8 @@ log = logging.getLogger(__name__)
 
 _FLUSH_CHUNKS = 512
 """Chunks embedded together; sorted by length inside, so that batches waste little padding."""
-_FLUSH_SECONDS = 15.0
-_PARSED_AHEAD = 64
-
-Result = Literal["added", "updated", "unchanged", "failed"]
-
-
-@dataclass(frozen=True, slots=True)
-class FileResult:
-    """What became of one document; ``reason`` says why it failed."""
-
-    uri: str
-    result: Result
-    reason: str | None = None
-
-
-@dataclass(slots=True)
-class IngestSummary:
-    """What an ingest did.
-
-    Attributes:
-        failed: (uri, reason) pairs.
-        embedded: texts that went through the embedder.
-    """
-
-    added: int = 0
-    updated: int = 0
-    unchanged: int = 0
-    chunks: int = 0
-    embedded: int = 0
-    seconds: float = 0.0
-    failed: list[tuple[str, str]] = field(default_factory=list)
-
-
-Progress = Callable[[FileResult], None]
-
-
-@dataclass(frozen=True, slots=True)
-class _Unchanged:
-    uri: str
-
-
-@dataclass(frozen=True, slots=True)
-class _Parsed:
-    uri: str
-    loaded: Loaded
+_FLUSH_SECONDS = 5.0
+"""What is parsed waits at most this long to be stored, however slow the next file is."""
 
 
 class Ingest:
@@ -109,19 +64,23 @@ class Ingest:
         self,
         paths: Sequence[Path],
         *,
-        tags: Sequence[str] = (),
+        options: IngestOptions = DEFAULTS,
         progress: Progress = lambda result: None,
     ) -> IngestSummary:
         """Ingest files, folders and archives.
 
         Args:
             paths: what to read.
-            tags: put on every document beside its own.
+            options: how.
             progress: called for each document once its fate is certain.
 
         Raises:
+            UsageError: documents are to be pruned, but no folder is given.
             StorageError: the disk or the database refused a write; what was acknowledged stays.
         """
+        folders = {folder for path in paths if (folder := folder_of(path))}
+        if options.prune and not folders:
+            raise UsageError("--prune withdraws what is no longer in a folder; give the folder")
         started = time.monotonic()
         summary = IngestSummary()
 
@@ -132,83 +91,92 @@ class Ingest:
                 setattr(summary, result.result, getattr(summary, result.result) + 1)
             progress(result)
 
-        known = self._store.documents.content_digests(self._kb.id)
-        pending: list[PreparedVersion] = []
-        chunks_pending = 0
-        flushed = time.monotonic()
-        seen: set[str] = set()
-        unchanged: list[str] = []
-        for item in _ahead(self._read(paths, known)):
-            if isinstance(item, LoadFailure):
-                report(FileResult(item.uri, "failed", item.reason))
-                continue
-            if item.uri in seen:
-                report(FileResult(item.uri, "failed", "another file of this run has the same uri"))
-                continue
-            seen.add(item.uri)
-            if isinstance(item, _Unchanged) or (known.get(item.uri) == item.loaded.content_sha256):
-                unchanged.append(item.uri)
-                report(FileResult(item.uri, "unchanged"))
-                continue
-            prepared = self._prepared(item, tags)
-            if not prepared.chunks:
-                report(FileResult(item.uri, "failed", "holds no text that could be searched"))
-                continue
-            pending.append(prepared)
-            chunks_pending += len(prepared.chunks)
-            if chunks_pending >= _FLUSH_CHUNKS or time.monotonic() - flushed > _FLUSH_SECONDS:
-                self._flush(pending, summary, report)
-                pending, chunks_pending, flushed = [], 0, time.monotonic()
-        self._flush(pending, summary, report)
-        if tags and unchanged:
-            self._store.changes.add_tags(self._kb.id, unchanged, tags)
+        known = self._store.documents.known(self._kb.id)
+        seen = Seen()
+        self._take_in(
+            Reading(paths, known, self._limits, self._max_chars),
+            known,
+            options,
+            seen,
+            summary,
+            report,
+        )
+        summary.missing = missing(known, () if options.uploaded else folders, seen)
+        if options.prune:
+            summary.withdrawn = self._withdraw(summary.missing)
         self._lifecycle.catch_up()
         summary.seconds = time.monotonic() - started
         return summary
 
-    def _read(
-        self, paths: Sequence[Path], known: dict[str, str]
-    ) -> Iterator[LoadFailure | _Unchanged | _Parsed]:
-        with discover(paths, self._limits) as sources, Sandbox(self._limits) as sandbox:
-            for source in sources:
-                if isinstance(source, LoadFailure):
-                    yield source
-                    continue
-                try:
-                    yield from self._read_source(source, known, sandbox)
-                except LoadError as error:
-                    yield LoadFailure(source.uri, _without_name(str(error), source.uri))
-                source.discard()
+    def _take_in(
+        self,
+        reading: Reading,
+        known: dict[str, Known],
+        options: IngestOptions,
+        seen: Seen,
+        summary: IngestSummary,
+        report: Progress,
+    ) -> None:
+        """Store what is new, in batches, and note what else was seen."""
+        pending: list[PreparedVersion] = []
+        chunks_pending = 0
+        flushed = time.monotonic()
+        unchanged: dict[str, Place] = {}
+        with closing(reading.items()) as items:
+            for item in items:
+                if item is not None:
+                    prepared = self._judged(item, known, options, seen, unchanged, report)
+                    if prepared:
+                        pending.append(prepared)
+                        chunks_pending += len(prepared.chunks)
+                waited = time.monotonic() - flushed
+                if chunks_pending >= _FLUSH_CHUNKS or (pending and waited > _FLUSH_SECONDS):
+                    self._flush(pending, summary, report)
+                    pending, chunks_pending, flushed = [], 0, time.monotonic()
+        self._flush(pending, summary, report)
+        self._note_unchanged(unchanged, known, options)
 
-    def _read_source(
-        self, source: Source, known: dict[str, str], sandbox: Sandbox
-    ) -> Iterator[LoadFailure | _Unchanged | _Parsed]:
-        # A message is read again each time: its attachments are documents with fates of their own.
-        if source.path.suffix.lower() != ".eml" and (
-            source.uri in known and known[source.uri] == _sha256(source.path)
-        ):
-            yield _Unchanged(source.uri)
-            return
-        for document in sandbox.load(source.path, source.uri):
-            if isinstance(document, LoadFailure):
-                yield document
-                continue
-            uri = document.uri or source.uri
-            if len(document.text) > self._max_chars:
-                yield LoadFailure(
-                    uri,
-                    f"holds {len(document.text):,} characters of text; split it into documents of "
-                    f"at most {self._max_chars:,} or raise RAG_MAX_DOCUMENT_CHARS",
-                )
-            else:
-                yield _Parsed(uri, document)
+    def _judged(
+        self,
+        item: Failed | Read,
+        known: dict[str, Known],
+        options: IngestOptions,
+        seen: Seen,
+        unchanged: dict[str, Place],
+        report: Progress,
+    ) -> PreparedVersion | None:
+        """Return a document that is to be stored; report what is not."""
+        if isinstance(item, Failed):
+            seen.add_failed(item.uri, item.place)
+            report(FileResult(item.uri, "failed", item.reason))
+            return None
+        if item.uri in seen.uris:
+            report(FileResult(item.uri, "failed", "another file of this run has the same uri"))
+            return None
+        seen.add(item.uri, item.place)
+        there = known.get(item.uri)
+        if item.loaded is None or (there and there.content_sha256 == item.loaded.content_sha256):
+            unchanged[item.uri] = item.place
+            report(FileResult(item.uri, "unchanged"))
+            return None
+        place = UPLOADED if options.uploaded else item.place
+        replaces = options.replace or options.uploaded
+        if there and there.is_elsewhere(place) and not replaces:
+            report(FileResult(item.uri, "failed", _elsewhere(there.place)))
+            return None
+        prepared = self._prepared(item.uri, item.loaded, place, replaces, options.tags)
+        if not prepared.chunks:
+            report(FileResult(item.uri, "failed", "holds no text that could be searched"))
+            return None
+        return prepared
 
-    def _prepared(self, parsed: _Parsed, tags: Sequence[str]) -> PreparedVersion:
-        loaded = parsed.loaded
-        title = " ".join((loaded.title or PurePosixPath(parsed.uri).stem).split())[:300]
+    def _prepared(
+        self, uri: str, loaded: Loaded, place: Place, replaces: bool, tags: Sequence[str]
+    ) -> PreparedVersion:
+        title = " ".join((loaded.title or PurePosixPath(uri).stem).split())[:300]
         chunks = tuple(self._chunker.chunks(loaded, title))
         return PreparedVersion(
-            uri=parsed.uri,
+            uri=uri,
             title=title,
             loaded=loaded,
             chunks=chunks,
@@ -216,7 +184,34 @@ class Ingest:
                 hashlib.sha256(embedding_input(chunk).encode()).hexdigest() for chunk in chunks
             ),
             tags=tuple({*loaded.tags, *tags}),
+            place=place,
+            replaces=replaces,
         )
+
+    def _note_unchanged(
+        self, unchanged: dict[str, Place], known: dict[str, Known], options: IngestOptions
+    ) -> None:
+        if options.tags and unchanged:
+            self._store.changes.add_tags(self._kb.id, list(unchanged), options.tags)
+        places = {
+            uri: place
+            for uri, place in unchanged.items()
+            if uri in known
+            and not options.uploaded
+            and (known[uri].place is None or (options.replace and known[uri].place != place))
+        }
+        if places:
+            self._store.changes.set_places(self._kb.id, places)
+
+    def _withdraw(self, uris: Sequence[str]) -> int:
+        withdrawn = 0
+        for uri in uris:
+            try:
+                self._store.changes.delete_document(self._kb.id, uri)
+            except NotFound:  # Somebody else has withdrawn it meanwhile.
+                continue
+            withdrawn += 1
+        return withdrawn
 
     def _flush(
         self,
@@ -241,6 +236,9 @@ class Ingest:
             summary.embedded += len(part)
         outcomes = self._store.changes.add_versions(self._kb.id, prepared)
         for version, outcome in zip(prepared, outcomes, strict=True):
+            if outcome == "elsewhere":
+                report(FileResult(version.uri, "failed", _elsewhere(None)))
+                continue
             if outcome != "unchanged":
                 summary.chunks += len(version.chunks)
             report(FileResult(version.uri, outcome))
@@ -251,47 +249,10 @@ def embedding_input(chunk: Chunk) -> str:
     return f"{chunk.context}\n{chunk.text}"
 
 
-def _sha256(path: Path) -> str | None:
-    with suppress(OSError), path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-    return None
-
-
-def _without_name(message: str, uri: str) -> str:
-    return message.removeprefix(f"{uri}: ")
-
-
-_Item = LoadFailure | _Unchanged | _Parsed
-
-
-def _ahead(items: Iterator[_Item]) -> Iterator[_Item]:
-    """Read in a thread while the caller embeds, a bounded number of documents ahead."""
-    ready: queue.Queue[_Item | BaseException | None] = queue.Queue(_PARSED_AHEAD)
-    stopped = threading.Event()
-
-    def put(item: _Item | BaseException | None) -> bool:
-        while not stopped.is_set():
-            with suppress(queue.Full):
-                ready.put(item, timeout=0.2)
-                return True
-        return False
-
-    def read() -> None:
-        try:
-            for item in items:
-                if not put(item):
-                    return
-            put(None)
-        except BaseException as error:  # Raised again where the items are used.
-            put(error)
-
-    thread = threading.Thread(target=read, name="rag-loader", daemon=True)
-    thread.start()
-    try:
-        while (item := ready.get()) is not None:
-            if isinstance(item, BaseException):
-                raise item
-            yield item
-    finally:
-        stopped.set()
-        thread.join()
+def _elsewhere(place: Place | None) -> str:
+    path = "another place" if place is None else place.path
+    source = "which was uploaded" if place == UPLOADED else f"which came from {path}"
+    return (
+        f"a different document, {source}, has this uri; ingest the folder above both so that "
+        "their uris differ, or pass --replace to make this its new version"
+    )

@@ -48,18 +48,30 @@ class Lifecycle:
         self._opened: Generation | None = None
         self._checked = -REFRESH_SECONDS
         self._lock = threading.RLock()
+        """Guards the two above; never held for as long as a build takes."""
+        self._building_here = threading.RLock()
+        """Held while this process looks and, if need be, builds."""
 
     def current(self) -> Generation:
         """Return a generation to search in, caught up if others have changed the documents.
 
-        Where catching up fails for want of room or rights, the newest readable one is served.
+        Where catching up fails for want of room or rights, or while another thread is at it, the
+        newest readable one is served.
 
         Raises:
             StorageError: there is none and none can be built.
         """
         with self._lock:
-            if self._opened and time.monotonic() - self._checked < REFRESH_SECONDS:
-                return self._opened
+            opened, checked = self._opened, self._checked
+        if opened and time.monotonic() - checked < REFRESH_SECONDS:
+            return opened
+        # Whoever has a generation to search in doesn't wait for the next one.
+        if not self._building_here.acquire(blocking=False):
+            opened = opened or self._newest()
+            if opened:
+                return opened
+            self._building_here.acquire()
+        try:
             try:
                 return self.catch_up(wait=False)
             except (StorageError, _Busy) as error:
@@ -68,9 +80,10 @@ class Lifecycle:
                     return self.catch_up()
                 if isinstance(error, StorageError):
                     log.warning("searching generation %s: %s", opened.path.name, error)
-                self._checked = time.monotonic()
-                self._opened = opened
+                self._note(opened)
                 return opened
+        finally:
+            self._building_here.release()
 
     def catch_up(self, *, wait: bool = True) -> Generation:
         """Publish what the newest generation doesn't show yet and return the one that does.
@@ -82,17 +95,21 @@ class Lifecycle:
         Raises:
             StorageError: the disk refused it.
         """
-        with self._lock:
-            self._checked = -REFRESH_SECONDS  # If this fails, the next search tries again.
+        with self._building_here:
+            with self._lock:
+                self._checked = -REFRESH_SECONDS  # If this fails, the next search tries again.
             opened = self._newest()
             if opened is None or opened.manifest.revision < self._revision():
                 with self._building(wait=wait):
                     opened = self._newest()  # Another process may have been faster.
                     if opened is None or opened.manifest.revision < self._revision():
                         opened = self._build(opened)
-            self._opened = opened
-            self._checked = time.monotonic()
+            self._note(opened)
             return opened
+
+    def _note(self, opened: Generation) -> None:
+        with self._lock:
+            self._opened, self._checked = opened, time.monotonic()
 
     def problems(self) -> Iterator[str]:
         """Yield what is wrong with the generations on disk, one line each."""

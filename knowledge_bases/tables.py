@@ -71,7 +71,13 @@ class KnowledgeBaseRow(Base):
 
 
 class DocumentRow(Base):
-    """A document by its URI; ``deleted_at`` takes it out of every search at once."""
+    """A document by its URI; ``deleted_at`` takes it out of every search at once.
+
+    Attributes:
+        source_path: absolute path of the file it was read from (of the archive, message or corpus
+            that holds it); "upload" if it was sent over HTTP; null if nobody noted it.
+        source_folder: absolute path of the folder that was given for it, or that held the file.
+    """
 
     __tablename__ = "documents"
     __table_args__ = (UniqueConstraint("kb_id", "uri"), {"sqlite_autoincrement": True})
@@ -81,6 +87,8 @@ class DocumentRow(Base):
     uri: Mapped[str] = mapped_column(Text)
     title: Mapped[str] = mapped_column(Text)
     date: Mapped[datetime.date | None] = mapped_column(Date, index=True)
+    source_path: Mapped[str | None] = mapped_column(Text)
+    source_folder: Mapped[str | None] = mapped_column(Text)
     created_at: Mapped[datetime.datetime] = mapped_column(Moment)
     deleted_at: Mapped[datetime.datetime | None] = mapped_column(Moment)
 
@@ -152,13 +160,17 @@ class ChunkRow(Base):
 
 
 class EmbeddingRow(Base):
-    """A vector by what was embedded and by which weights; equal inputs are embedded once."""
+    """A vector by what was embedded and by which weights; equal inputs are embedded once.
+
+    ``vector_sha256`` is the digest of its bytes; null for those that older versions stored.
+    """
 
     __tablename__ = "embeddings"
 
     model_digest: Mapped[str] = mapped_column(String(64), primary_key=True)
     input_sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
     vector: Mapped[bytes] = mapped_column(LargeBinary)
+    vector_sha256: Mapped[str | None] = mapped_column(String(64))
 
 
 class GenerationRow(Base):

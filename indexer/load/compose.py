@@ -146,6 +146,7 @@ def make_loaded(
     title: str | None = None,
     date: date | None = None,
     tags: tuple[str, ...] = (),
+    body_start: int = 0,
 ) -> Loaded:
     """Return a document of text that is clean already, its marks sorted."""
     return Loaded(
@@ -156,6 +157,7 @@ def make_loaded(
         content_sha256=hashlib.sha256(content).hexdigest(),
         date=date,
         tags=tags,
+        body_start=body_start,
     )
 
 

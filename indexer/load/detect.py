@@ -72,6 +72,8 @@ def detect(content: bytes, name: str) -> Format:
         UnsupportedFormat: no loader reads it.
     """
     if not content.strip(b"\x00 \t\r\n"):
+        if b"\x00" in content:
+            raise BrokenFile(f"{name}: is a binary file of zeros only; nothing to read")
         raise BrokenFile(f"{name}: is empty; nothing to read")
     if is_zip(content):
         return _detect_zip(content, name)

@@ -4,6 +4,7 @@ import os
 import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from indexer.load.expand import Expander, Source
@@ -49,9 +50,24 @@ def _walk(paths: Sequence[Path], expander: Expander) -> Iterator[Source | LoadFa
             continue
         seen.add(resolved)
         if is_folder:
-            yield from _Folder(resolved, expander).walk()
+            yield from _placed(_Folder(resolved, expander).walk(), resolved)
         else:
-            yield from expander.sources(uri, path)
+            # By the name given: what a link leads to may change, and is then its next version.
+            around = path.absolute().parent.resolve()
+            file = around / path.absolute().name
+            yield from _placed(expander.sources(uri, path), around, file)
+
+
+def _placed(
+    sources: Iterator[Source | LoadFailure], folder: Path, file: Path | None = None
+) -> Iterator[Source | LoadFailure]:
+    """Say of each source from which folder and file it came."""
+    for source in sources:
+        if isinstance(source, LoadFailure):
+            yield source
+        else:
+            origin = str(file or source.origin or source.path)
+            yield replace(source, origin=printable(origin), folder=printable(str(folder)))
 
 
 class _Folder:

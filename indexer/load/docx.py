@@ -14,7 +14,7 @@ from docx.package import Package
 from docx.parts.document import DocumentPart
 
 from indexer.load.compose import TextBuilder
-from indexer.load.dates import parse_date
+from indexer.load.dates import created_on, given_title
 from indexer.load.limits import Limits
 from indexer.load.loaded import Loaded
 from indexer.load.office_package import check_package
@@ -70,8 +70,8 @@ def load(content: bytes, name: str, limits: Limits) -> Loaded:
     return writer.builder.loaded(
         content,
         "docx",
-        title=properties.title or writer.title,
-        date=parse_date(properties.created),
+        title=given_title(properties.title) or writer.title,
+        date=created_on(properties.created),
     )
 
 

@@ -1,12 +1,14 @@
 """Turns files into sources, archives into the files they hold."""
 
+import os
 import stat
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 
+from indexer.load.abandoned import claim, remove_abandoned
 from indexer.load.archive import Budget, Member, is_plain_archive, members
 from indexer.load.detect import is_zip
 from indexer.load.limits import Limits
@@ -14,6 +16,7 @@ from indexer.load.loaded import LoadFailure
 from indexer.load.names import why_unreadable
 from rag.errors import LoadError
 
+_PREFIX = "rag-expanded-"
 MAX_ARCHIVE_DEPTH = 2
 """Archives in archives are expanded this far."""
 
@@ -26,11 +29,16 @@ class Source:
         uri: its name; in a folder its path under that folder; in an archive "archive.zip/path".
         path: where its bytes are.
         temporary: whether it was expanded from an archive.
+        origin: absolute path of the file that someone named or that lies in the folder: itself, or
+            the outermost archive that holds it.
+        folder: absolute path of the folder that was given, or of the one that holds the file given.
     """
 
     uri: str
     path: Path
     temporary: bool = False
+    origin: str = ""
+    folder: str = ""
 
     def discard(self) -> None:
         """Delete it if it is temporary; spares disk while a large archive is worked through."""
@@ -47,6 +55,7 @@ class Expander:
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._claim = -1
         self._count = 0
 
     def __enter__(self) -> "Expander":
@@ -60,6 +69,7 @@ class Expander:
     ) -> None:
         if self._folder is not None:
             self._folder.cleanup()
+            os.close(self._claim)
 
     def sources(self, uri: str, path: Path) -> Iterator[Source | LoadFailure]:
         """Return the file itself, or the files of the archive that it is by content."""
@@ -74,7 +84,10 @@ class Expander:
             return
         if is_archive:
             budget = Budget(uri, self._limits, status.st_size)
-            yield from self._expand(uri, path, budget, depth=1)
+            for source in self._expand(uri, path, budget, depth=1):
+                if isinstance(source, Source):
+                    source = replace(source, origin=str(path))
+                yield source
         else:
             yield Source(uri, path)
 
@@ -123,9 +136,9 @@ class Expander:
     def _new_path(self) -> Path:
         """Return where to put a file: no place that its name in the archive could have a say in."""
         if self._folder is None:
-            self._folder = tempfile.TemporaryDirectory(
-                prefix="rag-expanded-", ignore_cleanup_errors=True
-            )
+            remove_abandoned(_PREFIX)
+            self._folder = tempfile.TemporaryDirectory(prefix=_PREFIX, ignore_cleanup_errors=True)
+            self._claim = claim(Path(self._folder.name))
         self._count += 1
         return Path(self._folder.name) / str(self._count)
 

@@ -35,6 +35,7 @@ class Loaded:
         uri: its own name, where one file holds several documents: a JSONL row's ``uri`` or ``id``
             (else "file#row number"), "mail.eml/attachment.pdf", "archive.zip/member"; None for the
             document that is the file.
+        body_start: where its text begins; what is before is metadata, and in no chunk.
     """
 
     text: str
@@ -45,6 +46,7 @@ class Loaded:
     uri: str | None = None
     date: datetime.date | None = None
     tags: tuple[str, ...] = ()
+    body_start: int = 0
 
 
 @dataclass(frozen=True, slots=True)

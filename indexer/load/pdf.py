@@ -10,6 +10,7 @@ from indexer.load.compose import TextBuilder, clean
 from indexer.load.dates import parse_pdf_date
 from indexer.load.limits import Limits
 from indexer.load.loaded import Loaded
+from indexer.load.pdf_lines import with_blank_lines
 from rag.errors import BrokenFile, LimitExceeded
 
 _TAIL_BYTES = 4096
@@ -92,7 +93,8 @@ def _page_text(document: pdfium.PdfDocument, index: int, name: str) -> str:
             page = document[index]
         text_page = page.get_textpage()
         # get_text_range knows only the first 65,536 code points, but also text outside the page.
-        text: str = text_page.get_text_bounded() or text_page.get_text_range()
+        bounded: str = text_page.get_text_bounded() or text_page.get_text_range()
+        text = with_blank_lines(text_page, bounded)
         text_page.close()
         page.close()
     except pdfium.PdfiumError:

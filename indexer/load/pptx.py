@@ -8,7 +8,7 @@ from pptx.enum.shapes import PP_PLACEHOLDER
 from pptx.package import Package
 
 from indexer.load.compose import TextBuilder
-from indexer.load.dates import parse_date
+from indexer.load.dates import created_on, given_title
 from indexer.load.limits import Limits
 from indexer.load.loaded import Loaded
 from indexer.load.office_package import check_package
@@ -38,7 +38,10 @@ def load(content: bytes, name: str, limits: Limits) -> Loaded:
         _write_slide(builder, slide, footers)
     properties = presentation.core_properties
     return builder.loaded(
-        content, "pptx", title=properties.title, date=parse_date(properties.created)
+        content,
+        "pptx",
+        title=given_title(properties.title),
+        date=created_on(properties.created),
     )
 
 

@@ -43,6 +43,7 @@ class Sandbox:
         self._lock = Lock()
         self._helper: subprocess.Popen[bytes] | None = None
         self._connection: socket.socket | None = None
+        self._aborted = False
 
     def __enter__(self) -> "Sandbox":
         return self
@@ -109,6 +110,13 @@ class Sandbox:
         with self._lock:
             self._stop()
 
+    def abort(self) -> None:
+        """Kill the helper, from another thread, whatever it is at; it is not started again."""
+        self._aborted = True
+        helper = self._helper
+        if helper is not None:
+            helper.kill()
+
     def _parse(self, name: str, source: int, result: int) -> dict[str, Any]:
         """Have the helper parse and return how the parser ended."""
         try:
@@ -126,7 +134,8 @@ class Sandbox:
             raise
         if outcome is None:
             self._stop()
-            _log.warning("the process that reads files died; it is started again")
+            if not self._aborted:
+                _log.warning("the process that reads files died; it is started again")
             raise BrokenFile(f"{name}: the process that reads files died over it; add it again")
         return outcome[0]
 
@@ -151,6 +160,8 @@ class Sandbox:
 
     def _start(self) -> None:
         """Start a fresh interpreter: the caller may hold torch, threads and locks, so no fork."""
+        if self._aborted:
+            raise BrokenFile("reading was stopped; start it again")
         ours, theirs = socket.socketpair()
         # The same imports as here, and never modules that lie about in the working directory.
         search_path = os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path)
@@ -167,6 +178,8 @@ class Sandbox:
                 # numpy comes along with a parser; its threads are of no use and would be forked.
                 env={**os.environ, "PYTHONPATH": search_path, "OPENBLAS_NUM_THREADS": "1"},
             )
+        if self._aborted:  # Meanwhile, with nothing there yet to kill.
+            self._helper.kill()
         self._connection = ours
         ours.settimeout(_START_SECONDS)
         try:

@@ -31,6 +31,7 @@ def write_document(stream: IO[bytes], document: Loaded | LoadFailure) -> None:
         "uri": document.uri,
         "date": document.date.isoformat() if document.date else None,
         "tags": document.tags,
+        "body": document.body_start,
     }
     _write(stream, header, document.text)
 
@@ -90,16 +91,21 @@ def _read(stream: IO[bytes], prefix: bytes) -> Loaded | LoadFailure:
         uri=None if header["uri"] is None else _one_line(header["uri"]),
         date=None if header["date"] is None else date.fromisoformat(header["date"]),
         tags=tuple(map(_one_line, header["tags"])),
+        body_start=_offset(header["body"], len(text)),
     )
 
 
 def _mark(entry: list[Any], length: int) -> Mark:
     kind, start, words, level = entry
-    if kind not in get_args(MarkKind) or type(start) is not int or type(level) is not int:
+    if kind not in get_args(MarkKind) or type(level) is not int:
         raise ValueError(kind)
-    if not 0 <= start <= length:
-        raise ValueError(start)
-    return Mark(kind, start, _one_line(words), level)
+    return Mark(kind, _offset(start, length), _one_line(words), level)
+
+
+def _offset(value: Any, length: int) -> int:
+    if type(value) is not int or not 0 <= value <= length:
+        raise ValueError(value)
+    return value
 
 
 def _one_line(value: Any) -> str:

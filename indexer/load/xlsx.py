@@ -3,14 +3,14 @@
 import re
 import warnings
 from collections.abc import Iterator
-from datetime import date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from io import BytesIO
 from typing import Any
 
 import openpyxl
 
 from indexer.load.compose import TextBuilder
-from indexer.load.dates import parse_date
+from indexer.load.dates import created_on
 from indexer.load.limits import Limits
 from indexer.load.loaded import Loaded
 from indexer.load.office_package import check_package
@@ -39,6 +39,7 @@ def load(content: bytes, name: str, limits: Limits) -> Loaded:
 
 
 def _load(content: bytes, name: str, limits: Limits) -> Loaded:
+    now = datetime.now(UTC).replace(tzinfo=None)
     workbook = openpyxl.load_workbook(
         BytesIO(content), read_only=True, data_only=True, keep_links=False
     )
@@ -53,9 +54,9 @@ def _load(content: bytes, name: str, limits: Limits) -> Loaded:
             builder.add(line, gap=gap)
             gap = 1
     properties = workbook.properties
-    return builder.loaded(
-        content, "xlsx", title=properties.title, date=parse_date(properties.created)
-    )
+    # openpyxl puts the present where a file doesn't say when it was made.
+    created = None if properties.created >= now else properties.created
+    return builder.loaded(content, "xlsx", title=properties.title, date=created_on(created))
 
 
 def _rows(sheet: Any, name: str) -> Iterator[list[str]]:

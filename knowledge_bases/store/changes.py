@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from indexer.load.loaded import Loaded
 from knowledge_bases.database import Database
+from knowledge_bases.store.documents import Known, Place, place_of
 from knowledge_bases.store.shared import locked_kb, now, parts
 from knowledge_bases.tables import (
     Base,
@@ -24,12 +25,16 @@ from rag.errors import NotFound
 from rag.protocols import Vectors
 from rag.types import CONTEXT_CHARS, Chunk
 
-Outcome = Literal["added", "updated", "unchanged"]
+Outcome = Literal["added", "updated", "unchanged", "elsewhere"]
+"""The last one: another file's document has that URI, and nothing was stored."""
 
 
 @dataclass(frozen=True, slots=True)
 class PreparedVersion:
-    """A document ready to be stored: loaded, cut, and its chunks' embedding inputs digested."""
+    """A document ready to be stored: loaded, cut, and its chunks' embedding inputs digested.
+
+    ``replaces`` lets it become a version of a document that came from another place.
+    """
 
     uri: str
     title: str
@@ -37,6 +42,8 @@ class PreparedVersion:
     chunks: tuple[Chunk, ...]
     inputs_sha256: tuple[str, ...]
     tags: tuple[str, ...]
+    place: Place | None = None
+    replaces: bool = False
 
 
 class Changes:
@@ -57,9 +64,11 @@ class Changes:
                 {
                     "model_digest": kb.embedder_digest,
                     "input_sha256": digest,
-                    "vector": vector.astype("<f4").tobytes(),
+                    "vector": stored,
+                    "vector_sha256": hashlib.sha256(stored).hexdigest(),
                 }
                 for digest, vector in vectors.items()
+                for stored in (vector.astype("<f4").tobytes(),)
             ]
             session.execute(_insert_new(session, EmbeddingRow), rows)
 
@@ -69,7 +78,8 @@ class Changes:
         Args:
             kb_id: the knowledge base.
             prepared: versions whose chunks' vectors are stored already; one whose content is the
-                document's current one is left out.
+                document's current one is left out, and one from another place than the document,
+                unless it replaces that one.
 
         Raises:
             NotFound: the knowledge base was deleted meanwhile.
@@ -78,7 +88,7 @@ class Changes:
             kb = locked_kb(session, kb_id)
             revision = kb.revision + 1
             outcomes = [_add_version(session, kb_id, revision, version) for version in prepared]
-            if any(outcome != "unchanged" for outcome in outcomes):
+            if any(outcome in ("added", "updated") for outcome in outcomes):
                 kb.revision = revision
         return outcomes
 
@@ -94,6 +104,16 @@ class Changes:
                 rows = [{"document_id": i, "tag": tag} for i in ids for tag in set(tags)]
                 if rows:
                     session.execute(_insert_new(session, DocumentTagRow), rows)
+
+    def set_places(self, kb_id: int, places: Mapping[str, Place]) -> None:
+        """Note where documents came from, by their URIs."""
+        with self._database.write() as session:
+            for uri, place in places.items():
+                session.execute(
+                    update(DocumentRow)
+                    .where(DocumentRow.kb_id == kb_id, DocumentRow.uri == uri)
+                    .values(source_path=place.path, source_folder=place.folder)
+                )
 
     def delete_document(self, kb_id: int, uri: str) -> int:
         """Take a document out of every search; its versions stay for old citations.
@@ -139,12 +159,25 @@ def _add_version(session: Session, kb_id: int, revision: int, prepared: Prepared
     ):
         return "unchanged"
     was_live = document is not None and document.deleted_at is None
+    if (
+        was_live
+        and document
+        and prepared.place
+        and not prepared.replaces
+        and Known("", place_of(document.source_path, document.source_folder)).is_elsewhere(
+            prepared.place
+        )
+    ):
+        return "elsewhere"
     if document is None:
         document = DocumentRow(kb_id=kb_id, uri=prepared.uri, created_at=now(), title="")
         session.add(document)
     document.title = prepared.title
     document.date = loaded.date
     document.deleted_at = None
+    if prepared.place:
+        document.source_path = prepared.place.path
+        document.source_folder = prepared.place.folder
     session.flush()
     _set_tags(session, document.id, prepared.tags)
     _retire(session, document.id, revision)

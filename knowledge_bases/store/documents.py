@@ -1,6 +1,7 @@
 """Documents and their versions: what they are now and what they were."""
 
 import datetime
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Select, func, select
@@ -11,6 +12,30 @@ from knowledge_bases.store.shared import parts
 from knowledge_bases.tables import ChunkRow, DocumentRow, DocumentTagRow, VersionRow
 from rag.errors import NotFound
 from rag.types import Document
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a document came from; see the columns of `DocumentRow`."""
+
+    path: str
+    folder: str
+
+
+UPLOADED = Place("upload", "upload")
+"""Of what was sent over HTTP; no absolute path reads like this."""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What ingest must know of a document that is there: its newest content and its place."""
+
+    content_sha256: str
+    place: Place | None
+
+    def is_elsewhere(self, place: Place) -> bool:
+        """Say whether it is known to have come from another file than this one."""
+        return self.place is not None and self.place.path != place.path
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,19 +59,49 @@ class Documents:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def content_digests(self, kb_id: int) -> dict[str, str]:
-        """Return the current version's content digest of every live document, by URI."""
+    def known(self, kb_id: int) -> dict[str, Known]:
+        """Return the newest content's digest and the place of every live document, by URI."""
         with self._database.read() as session:
             rows = session.execute(
                 _current_versions(kb_id).with_only_columns(
-                    DocumentRow.uri, VersionRow.content_sha256
+                    DocumentRow.uri,
+                    VersionRow.content_sha256,
+                    DocumentRow.source_path,
+                    DocumentRow.source_folder,
                 )
             )
-            return {row.uri: row.content_sha256 for row in rows}
+            return {uri: Known(sha256, place_of(*place)) for uri, sha256, *place in rows}
 
-    def all(self, kb_id: int) -> list[DocumentState]:
-        """Return all live documents by URI."""
-        return self._document_states(kb_id, _current_versions(kb_id).order_by(DocumentRow.uri))
+    def require(self, kb_id: int, uris: Sequence[str]) -> None:
+        """Check that live documents have these URIs.
+
+        Raises:
+            NotFound: naming the first that has none.
+        """
+        found: set[str] = set()
+        with self._database.read() as session:
+            for part in parts(uris):
+                found |= set(
+                    session.scalars(
+                        select(DocumentRow.uri).where(
+                            DocumentRow.kb_id == kb_id,
+                            DocumentRow.deleted_at.is_(None),
+                            DocumentRow.uri.in_(part),
+                        )
+                    )
+                )
+        for uri in uris:
+            if uri not in found:
+                raise NotFound(f"there is no document {uri!r}; `rag doc list` shows all")
+
+    def all(
+        self, kb_id: int, *, limit: int | None = None, after: str | None = None
+    ) -> list[DocumentState]:
+        """Return live documents by URI: all, or at most so many after a URI."""
+        query = _current_versions(kb_id).order_by(DocumentRow.uri).limit(limit)
+        if after is not None:
+            query = query.where(DocumentRow.uri > after)
+        return self._document_states(kb_id, query)
 
     def get(self, kb_id: int, uri: str, version: int | None = None) -> DocumentState:
         """Return one live document as it is or, given a version's number, as it was.
@@ -146,6 +201,11 @@ class Documents:
         if text is None:
             raise NotFound(f"there is no version {version} of document {uri!r}")
         return text
+
+
+def place_of(path: str | None, folder: str | None) -> Place | None:
+    """Return a place as it is stored."""
+    return None if path is None else Place(path, folder or "")
 
 
 def _current_versions(kb_id: int) -> Select[DocumentRow, VersionRow]:

@@ -77,6 +77,29 @@ class Health:
             if doubled:
                 yield f"{len(doubled)} chunks are there twice"
 
+    def vector_problems(self, kb_id: int) -> Iterator[str]:
+        """Compare every searchable chunk's vector with its digest, where one was noted."""
+        query = (
+            select(EmbeddingRow.input_sha256, EmbeddingRow.vector, EmbeddingRow.vector_sha256)
+            .join(ChunkRow, ChunkRow.input_sha256 == EmbeddingRow.input_sha256)
+            .join(KnowledgeBaseRow, ChunkRow.kb_id == KnowledgeBaseRow.id)
+            .where(
+                *live_chunks(kb_id),
+                EmbeddingRow.model_digest == KnowledgeBaseRow.embedder_digest,
+                EmbeddingRow.vector_sha256.is_not(None),
+            )
+        )
+        changed = set()
+        with self._database.read() as session:
+            for row in session.execute(query.execution_options(yield_per=500)):
+                if hashlib.sha256(row.vector).hexdigest() != row.vector_sha256:
+                    changed.add(row.input_sha256)
+        if changed:
+            yield (
+                f"{len(changed)} vectors were changed since they were stored; ingest the documents "
+                "into a new knowledge base"
+            )
+
     def version_problems(self, kb_id: int) -> Iterator[str]:
         """Compare every version's text with its digest, and every chunk with its text."""
         query = (

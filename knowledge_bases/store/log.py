@@ -12,7 +12,7 @@ from knowledge_bases.audit.receipt import leaf_hash
 from knowledge_bases.database import Database
 from knowledge_bases.store.shared import now
 from knowledge_bases.tables import AuditRow
-from rag.errors import NotFound
+from rag.errors import NotFound, UsageError
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,14 +80,42 @@ class Log:
             raise NotFound(f"there is no record {record_id!r}; `rag audit list` shows them")
         return row
 
+    def find(self, start: str) -> AuditRow:
+        """Return the record whose id is, or alone begins with, what was given.
+
+        Raises:
+            NotFound: no id begins so.
+            UsageError: several do.
+        """
+        query = select(AuditRow).where(AuditRow.id.startswith(start, autoescape=True)).limit(2)
+        with self._database.read() as session:
+            rows = list(session.scalars(query)) if start else []
+        if len(rows) > 1 and start not in (row.id for row in rows):
+            raise UsageError(f"several records begin with {start!r}; give more of the id")
+        return rows[0] if len(rows) == 1 else self.get(start)
+
     def all(
-        self, *, kb_name: str | None = None, limit: int | None = None, oldest_first: bool = False
+        self,
+        *,
+        kb_name: str | None = None,
+        limit: int | None = None,
+        before: int | None = None,
+        oldest_first: bool = False,
     ) -> Iterator[AuditRow]:
-        """Stream records of the log, newest first by default."""
+        """Stream records of the log, newest first by default.
+
+        Args:
+            kb_name: only this knowledge base's.
+            limit: at most so many.
+            before: only those with a lower sequence number.
+            oldest_first: the other way round.
+        """
         order = AuditRow.sequence if oldest_first else AuditRow.sequence.desc()
         query = select(AuditRow).order_by(order).limit(limit)
         if kb_name is not None:
             query = query.where(AuditRow.kb_name == kb_name)
+        if before is not None:
+            query = query.where(AuditRow.sequence < before)
         with self._database.read() as session:
             yield from session.scalars(query.execution_options(yield_per=500))
 

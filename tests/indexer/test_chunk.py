@@ -98,3 +98,29 @@ def test_an_endless_word_is_cut():
     chunks = chunks_of("x" * 10_000, tokens=20, overlap=0)
     assert "".join(chunk.text for chunk in chunks) == "x" * 10_000
     assert max(len(chunk.text) for chunk in chunks) <= 20 * 12
+
+
+def test_metadata_before_the_body_is_in_no_chunk():
+    text = "---\ntitle: Dose\n---\nGive four."
+    loaded = Loaded(text, (), None, "markdown", "0" * 64, body_start=text.index("Give"))
+    (chunk,) = Chunker(count_words).chunks(loaded, "Dose")
+    assert (chunk.start, chunk.text) == (text.index("Give"), "Give four.")
+
+
+@pytest.mark.parametrize("underline", ["", "\n-------"])
+def test_a_bare_markdown_heading_is_no_chunk_of_its_own(underline):
+    marker = "" if underline else "## "
+    heads = [f"{marker}{name}{underline}\n\n" for name in ("[One](a.html)", "Two", "Three")]
+    text = f"{heads[0]}{heads[1]}Body text.\n\n{heads[2]}"
+    marks = []
+    for head, name in zip(heads, ("One", "Two", "Three"), strict=True):
+        marks.append(Mark("heading", text.index(head), name, 2))
+    loaded = Loaded(text, tuple(marks), None, "markdown", "0" * 64)
+    (chunk,) = Chunker(count_words, tokens=60).chunks(loaded, "Title")
+    assert (chunk.text, chunk.section) == (text.strip(), "Two")
+
+
+def test_headings_alone_are_one_chunk():
+    text = "One\nTwo"
+    (chunk,) = chunks_of(text, [Mark("heading", 0, "One", 1), Mark("heading", 4, "Two", 2)])
+    assert (chunk.text, chunk.section) == (text, "One > Two")

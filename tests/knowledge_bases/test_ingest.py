@@ -338,6 +338,93 @@ def test_search_looks_chunks_up_by_their_id(home, kb, folder):
     assert any("INTEGER PRIMARY KEY" in plan[-1] and "chunks" in plan[-1] for plan in plans)
 
 
+def test_questions_go_on_while_an_index_is_built(kb, folder, monkeypatch):
+    import threading
+
+    from knowledge_bases import lifecycle
+
+    kb.ingest([folder])
+    kb.search("paracetamol")
+    building, finish = threading.Event(), threading.Event()
+    build = lifecycle.build
+
+    def slow(*args, **kwargs):
+        building.set()
+        assert finish.wait(30)
+        build(*args, **kwargs)
+
+    monkeypatch.setattr(lifecycle, "build", slow)
+    monkeypatch.setattr(lifecycle, "REFRESH_SECONDS", 0.0)
+    (folder / "more.txt").write_text("More text.")
+    thread = threading.Thread(target=kb.ingest, args=([folder],))
+    thread.start()
+    found = []
+    try:
+        assert building.wait(30)
+        asking = threading.Thread(target=lambda: found.extend(uris(kb.search("paracetamol"))))
+        asking.start()
+        asking.join(10)
+        assert "dose.txt" in found  # From the generation before; a build takes minutes.
+    finally:
+        finish.set()
+        thread.join()
+        asking.join()
+    assert "more.txt" in uris(kb.search("more text"))
+
+
+def test_doctor_finds_a_changed_vector(home, kb, folder):
+    from sqlalchemy import text
+
+    from knowledge_bases.doctor import examine
+
+    kb.ingest([folder])
+    assert [f for f in examine(home) if f.state == "problem"] == []
+    with home._database.write() as session:
+        session.execute(
+            text("UPDATE embeddings SET vector = zeroblob(length(vector)) WHERE rowid = 1")
+        )
+    (problem,) = [f.detail for f in examine(home) if f.state == "problem"]
+    assert problem.startswith("1 vectors were changed")
+
+
+def test_documents_of_before_take_the_place_they_are_found_in(home, kb, folder, tmp_path):
+    from sqlalchemy import text
+
+    kb.ingest([folder])
+    with home._database.write() as session:
+        session.execute(text("UPDATE documents SET source_path = NULL, source_folder = NULL"))
+    assert kb.ingest([folder]).unchanged == 2
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "dose.txt").write_text("Another dose.")
+    ((uri, reason),) = kb.ingest([other]).failed
+    assert uri == "dose.txt"
+    assert str(folder / "dose.txt") in reason
+
+
+def test_what_two_runs_bring_at_once_is_no_version_of_each_other(kb, folder, tmp_path, monkeypatch):
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "dose.txt").write_text("Another dose.")
+    # As if the other run had begun before this one stored anything.
+    monkeypatch.setattr(type(kb.store.documents), "known", lambda *args: {})
+    kb.ingest([folder])
+    ((uri, reason),) = kb.ingest([other]).failed
+    assert (uri, "--replace" in reason) == ("dose.txt", True)
+    assert kb.document("dose.txt").version == 1
+
+
+def test_a_corpus_that_can_not_be_read_loses_nothing(kb, tmp_path):
+    folder = tmp_path / "files"
+    folder.mkdir()
+    corpus = folder / "corpus.jsonl"
+    corpus.write_text('{"uri": "a", "text": "First."}\n{"uri": "b", "text": "Second."}\n')
+    kb.ingest([folder])
+    corpus.write_text('{"uri": "a", "text": "First."}\n{"uri": "b", "text": \n')
+    summary = kb.ingest([folder], prune=True)
+    assert (summary.missing, summary.withdrawn, len(summary.failed)) == ([], 0, 1)
+
+
 def test_another_embedder_is_refused(kb, folder, settings, embedder):
     kb.ingest([folder])
     embedder.digest = "f" * 64

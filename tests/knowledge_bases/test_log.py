@@ -172,3 +172,23 @@ def test_a_calibration_of_another_model_is_refused(tmp_path, embedder):
         pytest.raises(DigestMismatch, match="53aa51172d14"),
     ):
         home.create("docs").ask("Anything?")
+
+
+def test_a_page_of_the_log_reads_no_newer_records(answering):
+    from sqlalchemy import event
+
+    home, base = answering
+    for number in range(4):
+        base.ask(f"What is dose {number}?")
+    loaded = []
+
+    def note(target, context):
+        loaded.append(target.sequence)
+
+    kind = type(home.store.log.get(next(home.store.log.all()).id))
+    event.listen(kind, "load", note)
+    try:
+        page = list(home.store.log.all(before=2, limit=1))
+    finally:
+        event.remove(kind, "load", note)
+    assert [row.sequence for row in page] == loaded == [1]

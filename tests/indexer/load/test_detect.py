@@ -93,7 +93,13 @@ def test_what_no_loader_reads_is_named(content, what):
         detect(content, "a.pdf")
 
 
-@pytest.mark.parametrize("content", [b"", b"\x00" * 5_000, b" \r\n"])
+@pytest.mark.parametrize("content", [b"", b" \r\n"])
 def test_empty(content):
     with pytest.raises(BrokenFile, match=r"^a\.pdf: is empty"):
+        detect(content, "a.pdf")
+
+
+@pytest.mark.parametrize("content", [b"\x00" * 5_000, b"\x00\n"])
+def test_a_file_of_zeros_is_binary(content):
+    with pytest.raises(BrokenFile, match=r"^a\.pdf: is a binary file of zeros only"):
         detect(content, "a.pdf")

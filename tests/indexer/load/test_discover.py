@@ -387,3 +387,40 @@ def test_limit_on_the_ratio_of_expansion(tmp_path, make, monkeypatch):
     sources, failures = found(tmp_path / "a.zip")
     assert not sources
     assert "more than 200 times its size" in failures["a.zip"]
+
+
+def test_each_source_says_which_file_and_folder_it_came_from(folder, monkeypatch):
+    with zipfile.ZipFile(folder / "b" / "z.zip", "w") as archive:
+        archive.writestr("inner.txt", "inner")
+    monkeypatch.chdir(folder / "b")
+    with discover([folder, Path("2.txt"), Path("../b/z.zip")], Limits()) as discovered:
+        places = [(source.uri, source.origin, source.folder) for source in discovered]
+    assert places == [
+        ("a.txt", str(folder / "a.txt"), str(folder)),
+        ("c.txt", str(folder / "c.txt"), str(folder)),
+        ("b/2.txt", str(folder / "b" / "2.txt"), str(folder)),
+        ("b/z.zip/inner.txt", str(folder / "b" / "z.zip"), str(folder)),
+        ("b/deep/3.txt", str(folder / "b" / "deep" / "3.txt"), str(folder)),
+        ("2.txt", str(folder / "b" / "2.txt"), str(folder / "b")),
+        ("z.zip/inner.txt", str(folder / "b" / "z.zip"), str(folder / "b")),
+    ]
+
+
+def test_what_killed_processes_left_behind_is_removed(folder, tmp_path, monkeypatch):
+    from indexer.load import abandoned
+
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    old, living, young = (temporary / f"rag-expanded-{n}" for n in ("old", "living", "young"))
+    for leftover in (old, living, young):
+        leftover.mkdir()
+        (leftover / "1").write_bytes(b"x")
+    for leftover in (old, living):
+        os.utime(leftover, (0, 0))
+    held = abandoned.claim(living)
+    with zipfile.ZipFile(folder / "z.zip", "w") as archive:
+        archive.writestr("inner.txt", "inner")
+    found(folder)
+    os.close(held)
+    assert sorted(path.name for path in temporary.iterdir()) == [living.name, young.name]

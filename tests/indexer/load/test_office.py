@@ -1,8 +1,9 @@
 """DOCX, PPTX, XLSX."""
 
+import re
 import zipfile
 from copy import deepcopy
-from datetime import date, datetime, time
+from datetime import UTC, date, datetime, time
 from io import BytesIO
 
 import docx
@@ -269,3 +270,31 @@ def test_opendocument(load, make):
     content = make.zip({"mimetype": b"application/vnd.oasis", "content.xml": b"<x/>"})
     with pytest.raises(UnsupportedFormat, match=r"^a\.odt: is an OpenDocument"):
         load(content, "a.odt")
+
+
+def test_what_a_librarys_template_says_is_not_what_the_document_says(load, make):
+    document = docx.Document()
+    document.add_paragraph("Text.")
+    presentation = pptx.Presentation()
+    slide = presentation.slides.add_slide(presentation.slide_layouts[5])
+    slide.shapes.title.text = "Text."
+    workbook = openpyxl.Workbook()
+    workbook.active.append(["Text."])
+    for made, name in ((document, "a.docx"), (presentation, "a.pptx"), (workbook, "a.xlsx")):
+        content = make.saved(made)
+        assert load(content, name).date == (datetime.now(UTC).date() if name == "a.xlsx" else None)
+        bare = without_part(content, "docProps/core.xml")
+        assert (load(bare, name).date, load(bare, name).title) == (None, None), name
+
+
+def without_part(content, part):
+    """The package without a part and what leads to it."""
+    stream = BytesIO()
+    with zipfile.ZipFile(BytesIO(content)) as old, zipfile.ZipFile(stream, "w") as new:
+        for name in old.namelist():
+            if name != part:
+                kept = re.sub(
+                    rb"<(Override|Relationship)\b[^>]*docProps/core.xml[^>]*/>", b"", old.read(name)
+                )
+                new.writestr(name, kept)
+    return stream.getvalue()

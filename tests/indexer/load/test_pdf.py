@@ -1,3 +1,4 @@
+import re
 from datetime import date
 from io import BytesIO
 
@@ -28,6 +29,44 @@ def test_pages_title_date_and_outline(load, make):
     )
     assert document.title == "Hospital formulary"
     assert isinstance(document.date, date)
+
+
+def test_a_heading_and_a_paragraph_end_with_a_blank_line(load):
+    stream = BytesIO()
+    canvas = Canvas(stream)
+    y = 780
+    for drop, size, line in (
+        (0, 10, "Page header"),
+        (30, 10, "3. Dose"),  # As large as its text, but farther away from it than lines are.
+        (20, 10, "Give 4 g and"),
+        (14, 10, "never more than that."),
+        (24, 10, "The second paragraph is"),
+        (14, 10, "Short."),
+        (14, 16, "Storage"),  # As near as a line, but larger.
+        (14, 10, "Keep it dry, in a"),
+        (40, 10, "cold place."),  # Goes on below a figure.
+    ):
+        y -= drop
+        canvas.setFont("Helvetica", size)
+        canvas.drawString(72, y, line)
+    canvas.showPage()
+    canvas.save()
+    assert load(stream.getvalue(), "a.pdf").text.replace(" \n", "\n").split("\n\n") == [
+        "Page header",
+        "3. Dose",
+        "Give 4 g and\nnever more than that.",
+        "The second paragraph is\nShort.",
+        "Storage",
+        "Keep it dry, in a\ncold place.",
+    ]
+
+
+@pytest.mark.parametrize("moment", ["20000101000000+00'00'", "19700101000000Z"])
+def test_a_date_that_only_makes_bytes_repeatable_is_none(load, make, moment):
+    content = make.pdf([["x"]])
+    written = re.search(rb"/CreationDate \(D:([^)]*)\)", content)[1]
+    content = content.replace(written, moment.encode().ljust(len(written))[: len(written)])
+    assert load(content, "a.pdf").date is None
 
 
 def test_nobodys_title(load, make):

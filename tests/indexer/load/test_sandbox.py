@@ -378,3 +378,27 @@ def test_wire_keeps_everything(tmp_path):
             wire.write_document(stream, written)
         stream.seek(0)
         assert list(wire.read_documents(stream, "x")) == [document, failure, document]
+
+
+def test_an_abort_ends_a_parse_and_starts_no_other(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("Some text.")
+    with Sandbox(Limits()) as sandbox:
+        sandbox.start()
+        os.kill(sandbox.helper_pid, signal.SIGSTOP)  # As good as a parser that takes for ever.
+        ended = []
+
+        def load():
+            try:
+                list(sandbox.load(path, "a.txt"))
+            except BrokenFile as error:
+                ended.append(str(error))
+
+        thread = threading.Thread(target=load)
+        thread.start()
+        sandbox.abort()
+        thread.join(30)
+        assert len(ended) == 1
+        with pytest.raises(BrokenFile):
+            list(sandbox.load(path, "a.txt"))
+        assert sandbox.helper_pid is None

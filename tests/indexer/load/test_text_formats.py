@@ -197,3 +197,35 @@ def test_html_of_any_shape(storable, source):
 def test_html_nested_deeper_than_calls_can_be(load):
     page = "<html><body>" + "<div>" * 20_000 + "deep" + "</div>" * 20_000
     assert load(page, "a.html").text == "deep"
+
+
+@pytest.mark.parametrize(
+    ("source", "body", "title", "day", "tags"),
+    [
+        (
+            "---\ntitle: A\ndate: 2024-03-01\ntags: [x]\n---\nText",
+            "Text",
+            "A",
+            "2024-03-01",
+            ("x",),
+        ),
+        (
+            '+++\ntitle = "A"\ndate = 2024-03-01\ntags = ["x"]\n+++\nText',
+            "Text",
+            "A",
+            "2024-03-01",
+            ("x",),
+        ),
+        ("---\n# note\nauthor-2: B\nlist:\n- a\n  more: c\n...\nText", "Text", None, None, ()),
+        ("---\nNot metadata: it is prose.\n---\nText", None, None, None, ()),
+        ("---\n\n# Dose\n\nDose: 4 g\n---\nText", None, "Dose", None, ()),
+        ("+++\nnot toml\n+++\nText", None, None, None, ()),
+        ("---\n---\nText", None, None, None, ()),
+    ],
+)
+def test_front_matter_is_metadata_and_not_body(load, source, body, title, day, tags):
+    document = load(source, "a.md")
+    assert document.text == source
+    assert document.text[document.body_start :] == (source if body is None else body)
+    assert (document.title, document.tags) == (title, tags)
+    assert document.date == (date.fromisoformat(day) if day else None)
