@@ -70,6 +70,36 @@ def _what(error: Exception) -> str:
     return f"not JSON ({error})"
 
 
+def check_output(path: Path, reading: Path | None = None) -> None:
+    """Refuse an output that can't be one, before any work is done.
+
+    Args:
+        path: to write to.
+        reading: the batch file, which is neither to be overwritten nor truncated.
+
+    Raises:
+        UsageError: the path is a folder or a device, or the batch file by any of its names.
+    """
+    if path.exists() and not path.is_file():
+        raise UsageError(f"{path} is not a file; name a file to write")
+    if reading is not None and any(
+        _is_same(reading, written) for written in (path.resolve(), _temporary(path))
+    ):
+        raise UsageError(f"--out {path} would overwrite --batch {reading}; name another file")
+
+
+def _temporary(path: Path) -> Path:
+    final = path.resolve()
+    return final.with_name(f".{final.name}.partial")
+
+
+def _is_same(first: Path, second: Path) -> bool:
+    try:
+        return first.samefile(second)
+    except OSError:  # One of them is not there (yet).
+        return first.resolve() == second
+
+
 class Output:
     """Writes JSON lines to a file beside the final one, which is replaced when all is well.
 
@@ -81,10 +111,9 @@ class Output:
     """
 
     def __init__(self, path: Path) -> None:
+        check_output(path)
         self._path = path.resolve()
-        if self._path.exists() and not self._path.is_file():
-            raise UsageError(f"{path} is not a file; name a file to write")
-        self._temporary = self._path.with_name(f".{self._path.name}.partial")
+        self._temporary = _temporary(path)
         try:
             self._file = self._temporary.open("w", encoding="utf-8")
         except OSError as error:

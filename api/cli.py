@@ -3,16 +3,22 @@
 import io
 import logging
 import os
+import signal
 import sys
+import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, NoReturn
+from types import FrameType
+from typing import Annotated, Any, NoReturn
 
 import typer
 
 import rag
 from api.commands import answering, collections, operating
 from api.commands.demo import demo
+from api.commands.training import train
 from rag.errors import AlreadyExists, IntegrityError, NotFound, RagError, UsageError
 
 app = typer.Typer(
@@ -34,6 +40,7 @@ app.command()(operating.serve)
 app.command()(operating.doctor)
 app.command()(demo)
 app.command("eval")(operating.evaluate)
+app.add_typer(train, name="train")
 
 EXIT_CODES: tuple[tuple[type[RagError], int], ...] = (
     (UsageError, 2),
@@ -42,6 +49,10 @@ EXIT_CODES: tuple[tuple[type[RagError], int], ...] = (
     (IntegrityError, 4),
     (RagError, 1),
 )
+
+_INTERRUPTED = 130
+# Typer has a click of its own in some versions; this is its UsageError in all of them.
+_WrongUsage: type[Exception] = typer.BadParameter.__bases__[0]
 
 
 @app.callback(invoke_without_command=True)
@@ -62,7 +73,15 @@ def main() -> None:
             stream.reconfigure(errors="backslashreplace")
     try:
         _check_arguments()
-        app()  # Exits by itself: with 2 on wrong usage, with 130 when interrupted.
+        with _terminated_as_interrupted():
+            code = app(prog_name="rag", standalone_mode=False)
+        if code == _INTERRUPTED:
+            _exit("interrupted", _INTERRUPTED)
+        sys.exit(code or 0)
+    except KeyboardInterrupt:
+        _exit("interrupted", _INTERRUPTED)
+    except _WrongUsage as error:
+        _exit_usage(error)
     except RagError as error:
         _exit(str(error), next(code for kind, code in EXIT_CODES if isinstance(error, kind)))
     except OSError as error:
@@ -72,6 +91,34 @@ def main() -> None:
     except Exception as error:  # The last resort: a user sees a line, never a traceback.
         logging.getLogger(__name__).debug("unexpected", exc_info=True)
         _exit(f"unexpected {type(error).__name__}: {error}; please report it", 1)
+
+
+@contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """Let SIGTERM end a command as Ctrl-C does: in order, and with a line that says so."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(number: int, frame: FrameType | None) -> NoReturn:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _exit_usage(error: Any) -> NoReturn:
+    """Print wrong usage as one line; where nothing at all was given, the help."""
+    context = error.ctx
+    command = context.command_path if context else "rag"
+    if type(error).__name__ == "NoArgsIsHelpError":
+        sys.stderr.write(f"{error.format_message().rstrip()}\n")
+        sys.exit(2)
+    message = error.format_message().strip().rstrip(".")
+    _exit(f"usage: {message}; see {command} --help", 2)
 
 
 def _check_arguments() -> None:

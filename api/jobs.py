@@ -10,9 +10,9 @@ from filelock import FileLock, Timeout
 
 from api.errors import kind_and_place
 from api.spool import Spool, Upload
-from knowledge_bases.ingest import FileResult
 from knowledge_bases.knowledge_base import Home
 from knowledge_bases.store.operations import JobState
+from knowledge_bases.summary import FileResult
 from rag.errors import RagError, StorageError, UsageError
 
 log = logging.getLogger(__name__)
@@ -197,7 +197,7 @@ class Jobs:
 
         try:
             kb = self._home.open(job.kb_name)
-            kb.ingest([upload.content], tags=upload.tags, progress=report)
+            kb.ingest([upload.content], tags=upload.tags, uploaded=True, progress=report)
         except _Stopped:
             raise
         except RagError as error:

@@ -5,7 +5,13 @@ from rich.markup import escape
 
 from api.schemas import Answer, Citation
 
+_GUARDS_ONLY = "guards only; no entailment model"
 _BADGES = {"supported": "green", "contradicted": "red", "unsupported": "yellow"}
+
+
+def shown_verdict(verdict: str, p_supported: float | None) -> str:
+    """Return a verdict as people should read it: guards alone judge less than it sounds like."""
+    return verdict if p_supported is not None else f"{verdict} ({_GUARDS_ONLY})"
 
 
 def show_answer(out: Console, answer: Answer) -> None:
@@ -24,7 +30,7 @@ def show_answer(out: Console, answer: Answer) -> None:
             missed = "; ".join(f"{g.name} {', '.join(g.missing)}" for g in claim.guards)
             colour = _BADGES[claim.verdict]
             out.print(
-                f"  [{colour}]{claim.verdict}[/{colour}]"
+                f"  [{colour}]{shown_verdict(claim.verdict, claim.p_supported)}[/{colour}]"
                 + (f" (not found: {escape(missed)})" if missed else "")
                 + f"  confidence {answer.confidence:.2f}"
             )

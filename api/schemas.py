@@ -6,10 +6,10 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from knowledge_bases.ingest import IngestSummary
 from knowledge_bases.knowledge_base import KnowledgeBase, RecordedAnswer
 from knowledge_bases.store.documents import DocumentState
 from knowledge_bases.store.operations import JobState
+from knowledge_bases.summary import IngestSummary
 from knowledge_bases.tables import AuditRow
 from rag.types import Answer as RagAnswer
 from rag.types import Citation as RagCitation
@@ -115,9 +115,10 @@ class KnowledgeBaseList(Wire):
 
 
 class DocumentList(Wire):
-    """All documents of a knowledge base, by URI."""
+    """Documents of a knowledge base, by URI; ``next`` is the next page's ``after``, else null."""
 
     documents: list[DocumentInfo]
+    next: str | None
 
 
 class Failure(Wire):
@@ -128,12 +129,18 @@ class Failure(Wire):
 
 
 class IngestReport(Wire):
-    """What an ingest did; every file is in exactly one of the four."""
+    """What an ingest did; every document found is in exactly one of the four.
+
+    ``missing`` lists those that came from the folders given and are no longer there, of which
+    ``withdrawn`` were taken out of the knowledge base.
+    """
 
     added: int
     updated: int
     unchanged: int
     failed: list[Failure]
+    missing: list[str]
+    withdrawn: int
     chunks: int
     embedded: int
     seconds: float
@@ -146,6 +153,8 @@ class IngestReport(Wire):
             updated=summary.updated,
             unchanged=summary.unchanged,
             failed=[Failure(path=uri, reason=reason) for uri, reason in summary.failed],
+            missing=summary.missing,
+            withdrawn=summary.withdrawn,
             chunks=summary.chunks,
             embedded=summary.embedded,
             seconds=round(summary.seconds, 3),

@@ -204,11 +204,11 @@ def _decide(
         if not row.source.lower().startswith("squad"):
             continue
         draft = generator.generate(row.question, passages[row.id])
-        features.append(evidence(draft, passages[row.id]))
+        features.append(evidence(draft, passages[row.id], DECIDE_FEATURES))
         right.append(bool(contains(draft.text, row.answers)))
         if row.answers and without[row.id]:
             draft = generator.generate(row.question, without[row.id])
-            features.append(evidence(draft, without[row.id]))
+            features.append(evidence(draft, without[row.id], DECIDE_FEATURES))
             right.append(False)
     model = LogisticRegression(C=1.0, max_iter=2_000).fit(np.array(features), right)
     probabilities = model.predict_proba(np.array(features))[:, 1]

@@ -1,25 +1,16 @@
 """Metrics of retrieval and answers, and bootstrap intervals around them."""
 
-import re
-import string
-from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-_ARTICLES = re.compile(r"\b(a|an|the)\b")
-
-
-def normalise(text: str) -> str:
-    """Lower-case, drop punctuation and articles, fold white space (SQuAD's official rule)."""
-    text = "".join(char for char in text.lower() if char not in string.punctuation)
-    return " ".join(_ARTICLES.sub(" ", text).split())
+from rag.training import scores
 
 
 def exact_match(prediction: str, golds: Sequence[str]) -> float:
-    """Return 1.0 if the normalised prediction equals a normalised gold answer."""
-    return float(any(normalise(prediction) == normalise(gold) for gold in golds))
+    """Return 1.0 if the prediction equals a gold answer in SQuAD's normal form."""
+    return scores.best(scores.exact_match, prediction, golds) if golds else 0.0
 
 
 def token_f1(prediction: str, golds: Sequence[str]) -> float:
@@ -28,13 +19,20 @@ def token_f1(prediction: str, golds: Sequence[str]) -> float:
     >>> round(token_f1("the red house", ["a red car"]), 2)
     0.5
     """
-    return max((_f1(normalise(prediction).split(), normalise(g).split()) for g in golds), default=0)
+    return scores.best(scores.token_f1, prediction, golds) if golds else 0.0
+
+
+def rouge_l(prediction: str, golds: Sequence[str]) -> float:
+    """Return the best F1 of the longest common subsequence of words (Lin, 2004)."""
+    return scores.best(scores.rouge_l, prediction, golds) if golds else 0.0
 
 
 def contains(text: str, golds: Sequence[str]) -> float:
     """Return 1.0 if a normalised gold answer's words stand in the text in order."""
-    padded = f" {normalise(text)} "
-    return float(any(f" {normalise(gold)} " in padded for gold in golds if normalise(gold)))
+    padded = f" {scores.normalize(text)} "
+    return float(
+        any(f" {scores.normalize(gold)} " in padded for gold in golds if scores.normalize(gold))
+    )
 
 
 def bootstrap_interval(
@@ -54,13 +52,3 @@ def bootstrap_interval(
     means = [array[generator.integers(0, len(array), len(array))].mean() for _ in range(resamples)]
     low, high = np.percentile(means, [2.5, 97.5])
     return float(low), float(high)
-
-
-def _f1(predicted: list[str], gold: list[str]) -> float:
-    if not predicted or not gold:
-        return float(predicted == gold)
-    common = sum((Counter(predicted) & Counter(gold)).values())
-    if not common:
-        return 0.0
-    precision, recall = common / len(predicted), common / len(gold)
-    return 2 * precision * recall / (precision + recall)

@@ -13,16 +13,17 @@ from indexer.embed import SentenceEmbedder
 from indexer.generation import Generation
 from knowledge_bases.audit.receipt import answer_receipt, canonical
 from knowledge_bases.database import Database
-from knowledge_bases.ingest import Ingest, IngestSummary, Progress
+from knowledge_bases.ingest import Ingest
 from knowledge_bases.lifecycle import Lifecycle
 from knowledge_bases.store import Store
 from knowledge_bases.store.documents import DocumentState
 from knowledge_bases.store.log import NewRecord
+from knowledge_bases.summary import IngestOptions, IngestSummary, Progress
 from knowledge_bases.tables import AuditRow, KnowledgeBaseRow
 from rag.calibration import Calibration
-from rag.decide import CalibratedDecider
+from rag.decide import CalibratedDecider, Fitted
 from rag.errors import DigestMismatch, RecordError, StorageError, UsageError
-from rag.generate.extractive import ExtractiveGenerator
+from rag.generate.choose import chosen_generator
 from rag.pipeline import Pipeline, checked_question
 from rag.protocols import Embedder, Generator, Ids, Verifier
 from rag.retrieve import HybridRetriever
@@ -93,9 +94,34 @@ class Home:
         return calibration
 
     @cached_property
+    def _writer(self) -> tuple[Generator, Fitted]:
+        return chosen_generator(self.settings, lambda: (self.embedder, self.calibration))
+
+    @property
     def generator(self) -> Generator:
-        """What writes answers."""
-        return ExtractiveGenerator(self.embedder, self.calibration)
+        """What writes answers.
+
+        Raises:
+            ModelError: it is not there or not usable.
+            DigestMismatch: its weights are not those that its manifest names.
+        """
+        return self._writer[0]
+
+    def generator_for(self, name: str) -> Generator:
+        """What writes answers in a knowledge base: the generator with its adapter, if it has one.
+
+        Raises:
+            UsageError: the generator takes no adapters.
+            ModelError: an adapter is not usable.
+            DigestMismatch: an adapter was trained on another generator.
+        """
+        generator = self.generator
+        if name not in self.settings.adapters:
+            return generator
+        if not hasattr(generator, "adapted"):
+            raise UsageError(f"RAG_ADAPTERS names {name!r}, but {self.settings.generator} has none")
+        adapted: Generator = generator.adapted(name)
+        return adapted
 
     @cached_property
     def verifier(self) -> Verifier:
@@ -104,10 +130,11 @@ class Home:
 
     def pipeline(self, **parts: object) -> Pipeline:
         """Return the line from question to answer with these parts put in."""
+        generator = parts.pop("generator", None) or self.generator
         return Pipeline(
-            generator=self.generator,
+            generator=generator,  # type: ignore[arg-type]
             verifier=self.verifier,
-            decider=CalibratedDecider(self.calibration, threshold=self.settings.answer_threshold),
+            decider=CalibratedDecider(self._writer[1], threshold=self.settings.answer_threshold),
             candidates=self.settings.candidates,
             passages=self.settings.passages,
             max_question_chars=self.settings.max_question_chars,
@@ -204,22 +231,29 @@ class KnowledgeBase:
         paths: Sequence[Path],
         *,
         tags: Sequence[str] = (),
+        replace: bool = False,
+        prune: bool = False,
+        uploaded: bool = False,
         progress: Progress = lambda result: None,
     ) -> IngestSummary:
-        """Take in files, folders and archives; see `Ingest.run`.
+        """Take in files, folders and archives; see `Ingest.run` and `IngestOptions`.
 
         Raises:
+            UsageError: documents are to be pruned, but no folder is given.
             DigestMismatch: the knowledge base was made with another embedder.
             StorageError: the disk or the database refused a write.
         """
         run = Ingest(
             self.store, self.row, self.lifecycle, self._checked_embedder(), self._home.settings
         )
-        return run.run(paths, tags=tags, progress=progress)
+        options = IngestOptions(tuple(tags), replace, prune, uploaded)
+        return run.run(paths, options=options, progress=progress)
 
-    def documents(self) -> list[DocumentState]:
-        """Return all documents by URI."""
-        return self.store.documents.all(self.row.id)
+    def documents(
+        self, *, limit: int | None = None, after: str | None = None
+    ) -> list[DocumentState]:
+        """Return documents by URI: all, or at most so many after a URI."""
+        return self.store.documents.all(self.row.id, limit=limit, after=after)
 
     def document(self, uri: str) -> DocumentState:
         """Return one document.
@@ -237,6 +271,14 @@ class KnowledgeBase:
         """
         state = self.store.documents.get(self.row.id, uri, version)
         return state, self.store.documents.text(self.row.id, uri, state.version)
+
+    def require_documents(self, uris: Sequence[str]) -> None:
+        """Check that there are documents of these URIs.
+
+        Raises:
+            NotFound: naming the first that has none.
+        """
+        self.store.documents.require(self.row.id, uris)
 
     def delete_document(self, uri: str) -> int:
         """Take a document out of every search at once and return how many chunks went.
@@ -257,10 +299,12 @@ class KnowledgeBase:
         Raises:
             QuestionError: the query is empty or too long.
             UsageError: k is not between 1 and 1,000.
+            NotFound: the filters name a document that is not there.
         """
         if not 1 <= k <= 1_000:
             raise UsageError(f"k is {k}; ask for 1 to 1000 passages")
         query = checked_question(query, self._home.settings.max_question_chars)
+        self.require_documents(filters.documents)
         return self._retriever(self.lifecycle.current()).retrieve(query, k, filters)
 
     def passages(self, chunk_ids: Sequence[int]) -> dict[int, Passage]:
@@ -274,13 +318,17 @@ class KnowledgeBase:
 
         Raises:
             QuestionError: the question is empty or too long.
+            NotFound: the filters name a document that is not there.
             RecordError: the log refused the record, so there is no answer.
         """
+        self.require_documents(filters.documents)
         generation = self.lifecycle.current()
         retriever = self._retriever(generation)  # The receipt names what was searched.
-        answer = self._home.pipeline(retriever=retriever, source=_Sources(self)).ask(
-            question, filters
-        )
+        answer = self._home.pipeline(
+            generator=self._home.generator_for(self.name),
+            retriever=retriever,
+            source=_Sources(self),
+        ).ask(question, filters)
         receipt = answer_receipt(
             answer,
             kb_name=self.name,

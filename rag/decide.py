@@ -1,8 +1,9 @@
 """Whether a checked draft may leave the house: calibrated, with a threshold from data."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-from rag.calibration import Calibration
+from rag.calibration import Calibration, LogisticModel
 from rag.types import Decision, Draft, Passage, Verdict
 
 FEATURES = (
@@ -18,20 +19,56 @@ FEATURES = (
     "brevity",
 )
 """Evidence that an extractive answer is right, in the order of the calibration's weights."""
+WRITTEN_FEATURES = (
+    "absent",
+    "absent_token",
+    "log_prob",
+    "weakest",
+    "copied",
+    "words",
+    "coverage",
+    "sentence_coverage",
+    "sentence_lag",
+)
+"""Evidence that a generator's answer is right, in the order of its own calibration's weights."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """A fitted decision.
+
+    Attributes:
+        model: over `features`, with "threshold" beside it.
+        features: names of the evidence, in order.
+        digest: sha256 of where it stands.
+    """
+
+    model: LogisticModel
+    features: tuple[str, ...]
+    digest: str
+
+    @classmethod
+    def bundled(cls, calibration: Calibration) -> "Fitted":
+        """Return the decision on extractive answers, which the calibration file holds.
+
+        Raises:
+            ModelError: it holds none.
+        """
+        return cls(calibration.model("decide", FEATURES), FEATURES, calibration.digest)
 
 
 class CalibratedDecider:
     """A logistic regression over the evidence; guards can only lower its verdict.
 
     Args:
-        calibration: holds the weights under "decide" and the threshold beside them.
-        threshold: overrides the calibration's threshold.
+        fitted: on answers of the generator whose drafts are decided.
+        threshold: overrides the fitted one.
     """
 
-    def __init__(self, calibration: Calibration, *, threshold: float | None = None) -> None:
-        self._model = calibration.model("decide", FEATURES)
-        self._threshold = self._model.extra("threshold") if threshold is None else threshold
-        self.digest = f"calibration:{calibration.digest}"
+    def __init__(self, fitted: Fitted, *, threshold: float | None = None) -> None:
+        self._fitted = fitted
+        self._threshold = fitted.model.extra("threshold") if threshold is None else threshold
+        self.digest = f"calibration:{fitted.digest}"
 
     def decide(
         self, question: str, draft: Draft, verdicts: Sequence[Verdict], passages: Sequence[Passage]
@@ -41,7 +78,11 @@ class CalibratedDecider:
             return self._withheld(0.0, "nothing in the knowledge base matches the question")
         if not draft.tokens:
             return self._withheld(0.0, "the passages found hold no answer")
-        probability = self._model.probability(evidence(draft, passages))
+        probability = self._fitted.model.probability(
+            evidence(draft, passages, self._fitted.features)
+        )
+        if draft.features.get("finished") == 0.0:
+            return self._withheld(probability, "the answer did not come to an end")
         for verdict in verdicts:
             if verdict.label != "supported":
                 missed = ", ".join(
@@ -61,9 +102,9 @@ class CalibratedDecider:
         return Decision("abstained", probability, self._threshold, reason)
 
 
-def evidence(draft: Draft, passages: Sequence[Passage]) -> list[float]:
-    """Return the features of a draft in the order of `FEATURES`; what it lacks counts as 0."""
+def evidence(draft: Draft, passages: Sequence[Passage], features: Sequence[str]) -> list[float]:
+    """Return a draft's evidence in the order of the features; what it lacks counts as 0."""
     dense = sorted((passage.scores.get("dense", 0.0) for passage in passages), reverse=True)
     lead = dense[0] - dense[1] if len(dense) > 1 else 0.0
     named = {**draft.features, "passage_lead": lead}
-    return [named.get(name, 0.0) for name in FEATURES]
+    return [named.get(name, 0.0) for name in features]

@@ -19,6 +19,7 @@
     ├── StorageError               exit 1   HTTP 507   disk full, database locked or read-only
     │   └── RecordError                                the answer could not be logged, so it is kept
     ├── ModelError                 exit 1   HTTP 503   a model is missing or fails
+    │   └── GenerationTimeout                          an answer took longer than allowed
     └── MissingDependency          exit 1   HTTP 501   an optional package is not installed
 """
 
@@ -89,6 +90,10 @@ class RecordError(StorageError):
 
 class ModelError(RagError):
     """A model is missing or fails."""
+
+
+class GenerationTimeout(ModelError):
+    """Writing an answer took longer than allowed."""
 
 
 class MissingDependency(RagError):

@@ -94,6 +94,9 @@ class Generator(Protocol):
     def generate(self, question: str, passages: Sequence[Passage]) -> Draft:
         """Write an answer; a draft without tokens says: not in these passages."""
 
+    def generate_all(self, requests: Sequence[tuple[str, Sequence[Passage]]]) -> list[Draft]:
+        """Write an answer to each question from its passages, as `generate` would."""
+
 
 class Verifier(Protocol):
     """Claims against evidence."""

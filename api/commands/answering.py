@@ -3,11 +3,12 @@
 import datetime
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.markup import escape
 
+from api.batch import check_output
 from api.commands.shared import (
     HomeOption,
     JsonOption,
@@ -19,9 +20,6 @@ from api.commands.shared import (
 )
 from rag.errors import QuestionError, UsageError
 from rag.types import Claim, Filters
-
-if TYPE_CHECKING:
-    from rag.types import Passage
 
 BatchOption = Annotated[
     Path | None, typer.Option("--batch", metavar="IN.jsonl", help="Rows to work through.")
@@ -91,6 +89,7 @@ def ask(
     from api.schemas import Answer
 
     filters = _filters(document, tag, since, until)
+    _check_files(batch, out)
     with opened(home) as found:
         base = found.open(name)
         if batch is None:
@@ -105,6 +104,7 @@ def ask(
         if question is not None:
             raise UsageError("give a question or --batch, not both")
         rows = batches.rows(batch, batches.QuestionRow)
+        base.require_documents(filters.documents)
         started = time.monotonic()
         counts = {"answered": 0, "abstained": 0, "failed": 0}
         with batches.Output(_required(out)) as output, progress_bar("asking", len(rows)) as bar:
@@ -128,23 +128,26 @@ def read(
 ) -> None:
     """Answer questions from the passages given with each; nothing is stored."""
     from api import batch as batches
+    from api.reading import read_rows
     from api.schemas import ReadAnswer
     from rag.cite import PassageText
+    from rag.errors import RagError
 
-    with opened(home) as found:
+    _check_files(batch, out)
+    with opened(home, create=True) as found:
         rows = batches.rows(batch, batches.ReadRow)
         pipeline = found.pipeline(source=PassageText())
         started = time.monotonic()
         counts = {"answered": 0, "abstained": 0, "failed": 0}
         with batches.Output(out) as output, progress_bar("reading", len(rows)) as bar:
-            for row in rows:
-                try:
-                    answer = ReadAnswer.of(pipeline.read(row.question, _passages(row.passages)))
-                    counts[answer.status] += 1
-                    output.write({"id": row.id, **answer.model_dump(mode="json")})
-                except QuestionError as error:
+            for row, answer in read_rows(pipeline, rows):
+                if isinstance(answer, RagError):
                     counts["failed"] += 1
-                    output.write({"id": row.id, "error": str(error)})
+                    output.write({"id": row.id, "error": str(answer)})
+                else:
+                    shown = ReadAnswer.of(answer)
+                    counts[shown.status] += 1
+                    output.write({"id": row.id, **shown.model_dump(mode="json")})
                 bar.advance(bar.task_ids[0])
     _report({"rows": len(rows), **counts}, started, as_json)
 
@@ -161,9 +164,11 @@ def check(
 ) -> None:
     """Judge claims by the evidence given with them, whoever wrote them."""
     from api import batch as batches
+    from api.render import shown_verdict
     from api.schemas import Check
 
-    with opened(home) as found:
+    _check_files(batch, out)
+    with opened(home, create=True) as found:
         verifier = found.verifier
         if batch is not None and (claim or evidence):
             raise UsageError("give a claim or --batch, not both")
@@ -175,7 +180,8 @@ def check(
                 emit(verdict)
             else:
                 missed = "; ".join(f"{g.name}: {', '.join(g.missing)}" for g in verdict.guards)
-                printer().print(verdict.verdict + escape(f" (not found: {missed})" * bool(missed)))
+                judged = shown_verdict(verdict.verdict, verdict.p_supported)
+                printer().print(judged + escape(f" (not found: {missed})" * bool(missed)))
             return
         rows = batches.rows(batch, batches.CheckRow)
         started = time.monotonic()
@@ -187,6 +193,11 @@ def check(
                 output.write({"id": row.id, **verdict.model_dump(mode="json")})
                 bar.advance(bar.task_ids[0])
     _report({"rows": len(rows)}, started, as_json)
+
+
+def _check_files(batch: Path | None, out: Path | None) -> None:
+    if out is not None:
+        check_output(out, batch)
 
 
 def _filters(
@@ -201,32 +212,6 @@ def _filters(
         since.date() if since else None,
         until.date() if until else None,
     )
-
-
-def _passages(texts: list[str]) -> list["Passage"]:
-    """Make passages of given texts; each is a document of its own, named by its index."""
-    import hashlib
-
-    from rag.types import Document, Passage
-
-    return [
-        Passage(
-            chunk_id=index,
-            document=Document(str(index), f"passage:{index}", f"Passage {index}"),
-            version=1,
-            version_id=index,
-            start=0,
-            end=len(text),
-            text=text,
-            before="",
-            after="",
-            section=None,
-            page=None,
-            text_sha256=hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest(),
-            score=0.0,
-        )
-        for index, text in enumerate(texts)
-    ]
 
 
 def _required(out: Path | None) -> Path:

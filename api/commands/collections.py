@@ -1,7 +1,8 @@
 """rag kb, rag ingest, rag doc: what is in a knowledge base."""
 
+import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
@@ -18,6 +19,12 @@ from api.commands.shared import (
     progress_bar,
 )
 
+if TYPE_CHECKING:
+    from api.schemas import IngestReport
+
+_NAMED = 5
+"""Missing documents named in print; JSON lists all."""
+
 kb = typer.Typer(no_args_is_help=True, help="Create, list and delete knowledge bases.")
 doc = typer.Typer(no_args_is_help=True, help="List, show and delete documents.")
 
@@ -27,7 +34,7 @@ def kb_create(name: KbArgument, home: HomeOption = None, as_json: JsonOption = F
     """Create a knowledge base."""
     from api.schemas import KnowledgeBaseInfo
 
-    with opened(home) as found:
+    with opened(home, create=True) as found:
         info = KnowledgeBaseInfo.of(found.create(name))
     if as_json:
         emit(info)
@@ -88,6 +95,15 @@ def ingest(
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit with 1 if any file failed.")
     ] = False,
+    replace: Annotated[
+        bool,
+        typer.Option(
+            "--replace", help="Let files become versions of documents from another place."
+        ),
+    ] = False,
+    prune: Annotated[
+        bool, typer.Option("--prune", help="Withdraw documents that are gone from the folder.")
+    ] = False,
     verbose: Annotated[
         bool, typer.Option("--verbose", help="Print each document on stderr once it is stored.")
     ] = False,
@@ -96,15 +112,17 @@ def ingest(
 ) -> None:
     """Take in files; unchanged ones are left alone, changed ones become a new version.
 
-    Exit code 1 when nothing could be taken in (with --strict, when anything failed).
+    Exit code 1 when nothing could be taken in (with --strict, when anything failed), 3 when no
+    path is there, 130 when interrupted.
     """
-    from api.schemas import IngestReport
-    from knowledge_bases.ingest import FileResult
-
-    with opened(home) as found, progress_bar("ingesting") as progress:
-        base = found.open(name)
+    kept = 0
+    try:
+        from api.schemas import IngestReport
+        from knowledge_bases.summary import FileResult
 
         def show(result: FileResult) -> None:
+            nonlocal kept
+            kept += result.result != "failed"
             progress.advance(progress.task_ids[0])
             if result.result == "failed":
                 err.print(
@@ -114,17 +132,49 @@ def ingest(
             elif verbose:
                 err.print(f"{result.result} {escape(result.uri)}", soft_wrap=True)
 
-        report = IngestReport.of(base.ingest(paths, tags=tag or (), progress=show))
+        with opened(home) as found, progress_bar("ingesting") as progress:
+            summary = found.open(name).ingest(
+                paths, tags=tag or (), replace=replace, prune=prune, progress=show
+            )
+    except KeyboardInterrupt:
+        raise SystemExit(_interrupted(kept)) from None
+    report = IngestReport.of(summary)
     if as_json:
         emit(report)
     else:
-        printer().print(
-            f"{report.added} added, {report.updated} updated, {report.unchanged} unchanged, "
-            f"{len(report.failed)} failed ({report.chunks} chunks in {report.seconds:.1f} s)"
-        )
+        _show_report(report)
     done = report.added + report.updated + report.unchanged
     if report.failed and (strict or not done):
-        raise typer.Exit(1)
+        raise typer.Exit(1 if any(map(_is_there, paths)) else 3)
+
+
+def _interrupted(kept: int) -> int:
+    """Say what an interrupted ingest leaves behind and return its exit code."""
+    sys.stderr.write(f"interrupted: {kept} documents kept; run the same command again to go on\n")
+    return 130
+
+
+def _show_report(report: "IngestReport") -> None:
+    out = printer()
+    out.print(
+        f"{report.added} added, {report.updated} updated, {report.unchanged} unchanged, "
+        f"{len(report.failed)} failed ({report.chunks} chunks in {report.seconds:.1f} s)"
+    )
+    if not report.missing:
+        return
+    named = ", ".join(report.missing[:_NAMED]) + ", …" * (len(report.missing) > _NAMED)
+    fate = "withdrawn" if report.withdrawn else "still searched; --prune withdraws them"
+    out.print(f"{len(report.missing)} no longer in the folder, {fate}: {escape(named)}")
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    return True
 
 
 @doc.command("list")

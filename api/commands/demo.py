@@ -21,7 +21,7 @@ def demo(home: HomeOption = None, as_json: JsonOption = False) -> None:
 
     out = printer()
     started = time.monotonic()
-    with opened(home) as found, progress_bar("ingesting") as bar:
+    with opened(home, create=True) as found, progress_bar("ingesting") as bar:
         names = {row.name for row in found.store.kbs.all()}
         base = found.open(NAME) if NAME in names else found.create(NAME)
         report = IngestReport.of(

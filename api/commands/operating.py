@@ -48,13 +48,13 @@ def audit_list(
 
 @audit.command("show")
 def audit_show(record_id: str, home: HomeOption = None, as_json: JsonOption = False) -> None:
-    """Show one record with its receipt."""
+    """Show one record with its receipt; the beginning of its id will do."""
     import json
 
     from api.schemas import AuditRecord
 
     with opened(home) as found:
-        record = AuditRecord.of(found.store.log.get(record_id))
+        record = AuditRecord.of(found.store.log.find(record_id))
     if as_json:
         emit(record)
         return
@@ -71,9 +71,10 @@ def audit_export(
     as_json: JsonOption = False,
 ) -> None:
     """Write the log to a JSONL file, oldest first."""
-    from api.batch import Output
+    from api.batch import Output, check_output
     from api.schemas import AuditRecord
 
+    check_output(file)
     written = 0
     with opened(home) as found, Output(file) as output:
         for row in found.store.log.all(kb_name=kb, oldest_first=True):

@@ -2,6 +2,8 @@
 
 import contextlib
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,7 +20,7 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 
-from rag.errors import UsageError
+from rag.errors import NotFound, UsageError
 from rag.settings import Settings
 
 if TYPE_CHECKING:
@@ -29,6 +31,10 @@ HomeOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 KbArgument = Annotated[str, typer.Argument(metavar="NAME", help="The knowledge base.")]
+
+_LINE_SECONDS = 10.0
+"""Where no bar can be drawn, a line of progress comes this often."""
+_ENDLESS_COLUMNS = 1_000_000
 
 err = Console(stderr=True, highlight=False, emoji=False)
 
@@ -50,12 +56,38 @@ def settings_for(home: Path | None) -> Settings:
 
 
 @contextlib.contextmanager
-def opened(home: Path | None) -> Iterator["Home"]:
-    """Open the home folder; its engines are imported only now, so that ``--help`` is quick."""
+def opened(home: Path | None, *, create: bool = False) -> Iterator["Home"]:
+    """Open the home folder; its engines are imported only now, so that ``--help`` is quick.
+
+    Args:
+        home: as given; None for the settings' one.
+        create: whether the command may begin a home where there is none.
+
+    Raises:
+        NotFound: there is none.
+    """
     from knowledge_bases.knowledge_base import Home
 
-    with Home(settings_for(home)) as found:
+    settings = settings_for(home)
+    if not create and not _is_home(settings):
+        raise NotFound(
+            f"there is no home in {settings.home}; correct --home or RAG_HOME, or make one: "
+            "rag kb create NAME"
+        )
+    with Home(settings) as found:
         yield found
+
+
+def _is_home(settings: Settings) -> bool:
+    """Say whether a home is there or can be begun without touching what somebody else keeps."""
+    if settings.database_url or (settings.home / "rag.sqlite3").exists():
+        return True
+    try:
+        return not any(settings.home.iterdir())
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True  # Opening it says what is wrong with it.
 
 
 def emit(value: BaseModel | dict[str, Any]) -> None:
@@ -68,13 +100,15 @@ def emit(value: BaseModel | dict[str, Any]) -> None:
 
 
 def printer() -> Console:
-    """Return a console on stdout; plain text when it is not a terminal."""
-    return Console(highlight=False, emoji=False, soft_wrap=not sys.stdout.isatty())
+    """Return a console on stdout; plain text, never cut or wrapped, when it is not a terminal."""
+    if sys.stdout.isatty():
+        return Console(highlight=False, emoji=False)
+    return Console(highlight=False, emoji=False, soft_wrap=True, width=_ENDLESS_COLUMNS)
 
 
 def progress_bar(description: str, total: int | None = None) -> Progress:
-    """Return a progress bar on stderr with one task; nothing is drawn outside a terminal."""
-    progress = Progress(
+    """Return a progress bar on stderr with one task; outside a terminal, lines now and then."""
+    progress = _BarOrLines(
         SpinnerColumn(),
         TextColumn("{task.description}"),
         BarColumn(),
@@ -86,3 +120,31 @@ def progress_bar(description: str, total: int | None = None) -> Progress:
     )
     progress.add_task(description, total=total)
     return progress
+
+
+class _BarOrLines(Progress):
+    """A progress bar that outside a terminal prints a line every few seconds."""
+
+    _ended: threading.Event | None = None
+
+    def start(self) -> None:
+        super().start()
+        if self.disable:
+            self._ended = threading.Event()
+            threading.Thread(target=self._print_lines, args=(self._ended,), daemon=True).start()
+
+    def stop(self) -> None:
+        if self._ended is not None:
+            self._ended.set()
+        super().stop()
+
+    def _print_lines(self, ended: threading.Event) -> None:
+        started = time.monotonic()
+        while not ended.wait(_LINE_SECONDS):
+            task = self.tasks[0]
+            total = f" of {task.total:.0f}" if task.total is not None else ""
+            seconds = time.monotonic() - started
+            err.print(
+                f"{task.description}: {task.completed:.0f}{total} done after {seconds:.0f} s",
+                soft_wrap=True,
+            )

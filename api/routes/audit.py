@@ -1,6 +1,5 @@
 """/audit: the log of answers."""
 
-from itertools import dropwhile, islice
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
@@ -22,10 +21,7 @@ def list_records(
     ] = None,
 ) -> AuditPage:
     """List records of the log, newest first."""
-    rows = home.store.log.all(kb_name=knowledge_base)
-    if before is not None:
-        rows = dropwhile(lambda row: row.sequence >= before, rows)
-    page = list(islice(rows, limit + 1))
+    page = list(home.store.log.all(kb_name=knowledge_base, limit=limit + 1, before=before))
     return AuditPage(
         records=[AuditEntry.listed(row) for row in page[:limit]],
         next=page[limit - 1].sequence if len(page) > limit else None,

@@ -87,9 +87,18 @@ async def add_documents(
 
 
 @router.get("", responses=problems(404, 422))
-def list_documents(kb: KbName, home: HomeParam) -> DocumentList:
-    """List all documents, by URI."""
-    return DocumentList(documents=[DocumentInfo.of(state) for state in home.open(kb).documents()])
+def list_documents(
+    kb: KbName,
+    home: HomeParam,
+    limit: Annotated[int, Query(ge=1, le=5000, description="How many.")] = 1000,
+    after: Annotated[str | None, Query(description="Only those after this uri.")] = None,
+) -> DocumentList:
+    """List documents, by URI."""
+    page = home.open(kb).documents(limit=limit + 1, after=after)
+    return DocumentList(
+        documents=[DocumentInfo.of(state) for state in page[:limit]],
+        next=page[limit - 1].document.uri if len(page) > limit else None,
+    )
 
 
 @router.get("/{document_id}", responses=problems(404, 422))

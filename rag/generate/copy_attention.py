@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import logsigmoid
+from torch.nn.functional import logsigmoid, pad
 from transformers import PreTrainedModel
 
 from rag.generate.fusion import PassageBatch
@@ -36,6 +37,45 @@ class Encoded:
     copy_mask: Tensor
     keys: Tensor
     spans: SpanScores | None
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> Encoded:
+        """The same passages, each tensor changed alike."""
+        return Encoded(
+            states=change(self.states),
+            attention_mask=change(self.attention_mask),
+            source_ids=change(self.source_ids),
+            copy_mask=change(self.copy_mask),
+            keys=change(self.keys),
+            spans=self.spans and self.spans.map(change),
+        )
+
+    def padded(self, length: int) -> Encoded:
+        """The same passages with padding up to so many source positions, which nothing reads."""
+        missing = length - self.source_ids.shape[1]
+        if missing == 0:
+            return self
+
+        def after(value: Tensor) -> Tensor:
+            if value.ndim == 1:  # one number a question
+                return value
+            return pad(value, (0, 0) * (value.ndim - 2) + (0, missing))  # (B, S) or (B, S, d)
+
+        return self.map(after)
+
+
+def stacked(encoded: Sequence[Encoded]) -> Encoded:
+    """Questions as one batch, padded to the longest."""
+    length = max(one.source_ids.shape[1] for one in encoded)
+    rows = [one.padded(length) for one in encoded]
+    spans = [one.spans for one in rows if one.spans is not None]
+    return Encoded(
+        states=torch.cat([one.states for one in rows]),
+        attention_mask=torch.cat([one.attention_mask for one in rows]),
+        source_ids=torch.cat([one.source_ids for one in rows]),
+        copy_mask=torch.cat([one.copy_mask for one in rows]),
+        keys=torch.cat([one.keys for one in rows]),
+        spans=SpanScores.stacked(spans) if spans else None,
+    )
 
 
 @dataclass(frozen=True)
@@ -189,24 +229,31 @@ class CopyModel(nn.Module):
 
     def encode(self, batch: PassageBatch) -> Encoded:
         """Encode each (question, passage) pair on its own; line the states up for the decoder."""
-        questions, passages, _ = batch.input_ids.shape
+        states = self.states(batch.input_ids.flatten(0, 1), batch.attention_mask.flatten(0, 1))
+        questions, passages, length = batch.input_ids.shape
+        return self.fused(batch, states.reshape(questions, passages, length, -1))
+
+    def states(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """Encoder states of rows on their own: (N, L) and (N, L) to (N, L, d)."""
         network: Any = self.seq2seq
-        attended = batch.attention_mask.flatten(0, 1).clone()  # (B * P, L)
+        attended = attention_mask.clone()
         attended[:, 0] = 1  # attention over nothing is undefined; the decoder skips these rows
-        states = network.get_encoder()(
-            input_ids=batch.input_ids.flatten(0, 1), attention_mask=attended
-        ).last_hidden_state  # (B * P, L, d)
-        states = states.unflatten(0, (questions, passages))  # (B, P, L, d)
+        encoded = network.get_encoder()(input_ids=input_ids, attention_mask=attended)
+        states: Tensor = encoded.last_hidden_state
+        return states
+
+    def fused(self, batch: PassageBatch, states: Tensor) -> Encoded:
+        """Line up encoder states (B, P, L, d) of a batch's rows for the decoder."""
         spans = None
         if self.span_guide is not None:
             spans = self.span_guide.score(states, batch.copy_mask)
-        fused = states.flatten(1, 2)  # (B, P, L, d) -> (B, S, d)
+        lined = states.flatten(1, 2)  # (B, P, L, d) -> (B, S, d)
         return Encoded(
-            states=fused,
+            states=lined,
             attention_mask=batch.attention_mask.flatten(1, 2),
             source_ids=batch.input_ids.flatten(1, 2),
             copy_mask=batch.copy_mask.flatten(1, 2),
-            keys=self.copy_attention.key(fused),
+            keys=self.copy_attention.key(lined),
             spans=spans,
         )
 

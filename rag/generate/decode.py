@@ -1,70 +1,295 @@
-"""Greedy decoding of the mixture, with a key-value cache."""
+"""Decoding: transformers' search strategies over the mixture's distribution."""
 
 from __future__ import annotations
 
+import math
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, Literal
 
 import torch
+from torch import Tensor
+from transformers import (
+    DynamicCache,
+    EncoderDecoderCache,
+    GenerationConfig,
+    GenerationMixin,
+    PreTrainedConfig,
+    PreTrainedModel,
+    StoppingCriteria,
+    StoppingCriteriaList,
+)
+from transformers.modeling_outputs import CausalLMOutput
 
-from rag.generate.copy_attention import NEGATIVE, CopyModel, Encoded
+from rag.errors import UsageError
+from rag.generate.copy_attention import CopyModel, Encoded, stacked
+from rag.generate.span_guide import run_state
+
+Finish = Literal["end", "length", "loop", "time"]
+CLOSE_CALL = 1e-3  # nats; rounding moves log-probabilities by less than a hundredth of this
+QUESTIONS_TOGETHER = 16
+LOOP_REPEATS = 3
+LONGEST_LOOP = 12  # tokens
+
+
+@dataclass(frozen=True)
+class Search:
+    """How the next token is chosen.
+
+    Attributes:
+        max_tokens: longest answer.
+        beams: 1 is greedy.
+        length_penalty: exponent of the length that a beam's score is divided by.
+        sample: draw tokens instead of taking the likeliest.
+        temperature: of the draw.
+        top_k: draw among so many tokens; 0 for all.
+        top_p: draw among the likeliest tokens with this mass.
+        repetition_penalty: above 1, tokens that were used become less likely.
+        seed: of the draws; the same seed draws the same answer.
+    """
+
+    max_tokens: int = 64
+    beams: int = 1
+    length_penalty: float = 1.0
+    sample: bool = False
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+    repetition_penalty: float = 1.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        limits = (
+            ("max_tokens", self.max_tokens >= 1, "at least 1"),
+            ("beams", 1 <= self.beams <= 32, "from 1 to 32"),
+            ("temperature", self.temperature > 0, "above 0; for greedy decoding don't sample"),
+            ("top_k", self.top_k >= 0, "0 or more"),
+            ("top_p", 0 < self.top_p <= 1, "above 0 and at most 1"),
+            ("repetition_penalty", self.repetition_penalty > 0, "above 0"),
+        )
+        for name, holds, bounds in limits:
+            if not holds:
+                raise UsageError(f"{name} is {getattr(self, name)}; it must be {bounds}")
+
+    @property
+    def greedy(self) -> bool:
+        """Plain greedy decoding, which can be done for several questions at once."""
+        return not self.sample and self.beams == 1 and self.repetition_penalty == 1.0
+
+    def configured(self, model: CopyModel) -> GenerationConfig:
+        """The same in transformers' words."""
+        draws = {"temperature": self.temperature, "top_k": self.top_k, "top_p": self.top_p}
+        beams = {"length_penalty": self.length_penalty, "early_stopping": False}
+        return GenerationConfig(  # type: ignore[no-untyped-call]
+            max_new_tokens=self.max_tokens + 1,  # the end token is none of the answer
+            num_beams=self.beams,
+            do_sample=self.sample,
+            repetition_penalty=self.repetition_penalty,
+            eos_token_id=model.eos_id,
+            pad_token_id=model.eos_id,  # what follows the answers that are done before others
+            use_cache=True,
+            **(draws if self.sample else {}),
+            **(beams if self.beams > 1 else {}),
+        )
+
+
+GREEDY = Search()
 
 
 @dataclass(frozen=True)
 class Decoded:
-    """One decoded answer.
+    """One answer.
 
     Attributes:
-        tokens: ids without the end token.
-        copy_shares: for each token the share of its probability that was copied.
-        pointers: for each token the likeliest source position in S = passages x length that
-            holds it; -1 if none does.
-        log_prob: sum over tokens and the end.
+        tokens: without the end token; of a loop, the first time round.
+        finish: why there are no more.
+        steps: tokens that were chosen, the end and what a loop repeated included.
     """
 
-    tokens: list[int]
-    copy_shares: list[float]
-    pointers: list[int]
-    log_prob: float
+    tokens: tuple[int, ...]
+    finish: Finish
+    steps: int
 
 
 @torch.inference_mode()
-def greedy(model: CopyModel, encoded: Encoded, *, max_tokens: int = 64) -> list[Decoded]:
-    """Decode every question of a batch by the likeliest next token.
+def decode(
+    model: CopyModel,
+    encoded: Sequence[Encoded],
+    search: Search = GREEDY,
+    *,
+    banned: Sequence[int] = (),
+    deadline: float | None = None,
+) -> list[Decoded]:
+    """Decode questions, each encoded on its own.
+
+    Greedy answers and beams do not depend on what else is decoded: questions share a batch only
+    greedily, and where two tokens were so close that rounding could have decided between them,
+    the question is decoded again alone.
 
     Args:
         model: in evaluation mode.
-        encoded: the questions with their passages, from `model.encode`.
-        max_tokens: longest answer.
+        encoded: one question each.
+        search: how tokens are chosen.
+        banned: tokens that no answer may hold.
+        deadline: on the clock of `time.monotonic`; decoding stops there.
 
     Returns:
-        one answer per question.
+        an answer for each question.
     """
-    count = encoded.source_ids.shape[0]
-    answers = [Decoded([], [], [], 0.0) for _ in range(count)]
-    scores = [0.0] * count
-    alive = [True] * count
-    tokens = torch.full((count, 1), model.start_id, device=encoded.source_ids.device)
-    run, cache = None, None
-    for _ in range(max_tokens + 1):
-        mixture, run, cache = model.decode(encoded, tokens, run=run, cache=cache, use_cache=True)
-        best, tokens = mixture.log_probs()[:, -1:].max(-1)  # (B, 1, V) -> (B, 1)
-        shares = mixture.copy_shares(tokens)  # (B, 1)
-        holds = (mixture.source_ids == tokens) & mixture.copy_mask  # (B, S)
-        mass, places = mixture.log_pointers[:, -1].masked_fill(~holds, 2 * NEGATIVE).max(-1)
-        for b in range(count):
-            if not alive[b]:
-                continue
-            scores[b] += float(best[b])
-            token = int(tokens[b])
-            if token == model.eos_id:
-                alive[b] = False
-                continue
-            answers[b].tokens.append(token)
-            answers[b].copy_shares.append(float(shares[b]))
-            answers[b].pointers.append(int(places[b]) if mass[b] > NEGATIVE else -1)
-        if not any(alive):
-            break
+    answers: list[Decoded | None] = [None] * len(encoded)
+    if search.greedy:
+        # Questions of like length share a batch, which wastes the least on padding.
+        order = sorted(range(len(encoded)), key=lambda i: encoded[i].source_ids.shape[1])
+        for at in range(0, len(order), QUESTIONS_TOGETHER):
+            chosen = order[at : at + QUESTIONS_TOGETHER]
+            if len(chosen) > 1:
+                together = stacked([encoded[i] for i in chosen])
+                found, close = _run(model, together, search, banned, deadline)
+                for i, answer, doubtful in zip(chosen, found, close, strict=True):
+                    answers[i] = None if doubtful else answer
     return [
-        Decoded(answer.tokens, answer.copy_shares, answer.pointers, score)
-        for answer, score in zip(answers, scores, strict=True)
+        answer or _run(model, own, search, banned, deadline)[0][0]
+        for answer, own in zip(answers, encoded, strict=True)
     ]
+
+
+def _run(
+    model: CopyModel,
+    encoded: Encoded,
+    search: Search,
+    banned: Sequence[int],
+    deadline: float | None,
+) -> tuple[list[Decoded], list[bool]]:
+    """Search once; answers, and whether a choice of each was close."""
+    count = encoded.source_ids.shape[0]
+    device = encoded.source_ids.device
+    rows = count * search.beams
+    call = Call(
+        encoded=encoded.map(lambda value: value.repeat_interleave(search.beams, 0)),
+        banned=torch.tensor(list(banned), dtype=torch.long, device=device),
+        close=torch.zeros(rows, dtype=torch.bool, device=device),
+        ended=torch.zeros(rows, dtype=torch.bool, device=device),
+    )
+    clock = Deadline(deadline)
+    with torch.random.fork_rng(enabled=search.sample):
+        if search.sample:
+            torch.manual_seed(search.seed)
+        network: Any = MixtureModel(model)
+        sequences = network.generate(
+            torch.full((count, 1), model.start_id, device=device),
+            generation_config=search.configured(model),
+            stopping_criteria=StoppingCriteriaList([LoopStop(), clock]),
+            past_key_values=EncoderDecoderCache(DynamicCache(), DynamicCache()),
+            call=call,
+        )
+    answers = [_answer(row, model.eos_id, clock.struck) for row in sequences[:, 1:].tolist()]
+    return answers, call.close[:: search.beams].tolist()
+
+
+def _answer(tokens: list[int], eos_id: int, out_of_time: bool) -> Decoded:
+    ended = eos_id in tokens
+    if ended:
+        tokens = tokens[: tokens.index(eos_id)]
+    period = loop_period(tokens)
+    if period:  # The end may follow only as padding.
+        first_round = tokens[: len(tokens) - period * (LOOP_REPEATS - 1)]
+        return Decoded(tuple(first_round), "loop", len(tokens))
+    if ended:
+        return Decoded(tuple(tokens), "end", len(tokens) + 1)
+    return Decoded(tuple(tokens), "time" if out_of_time else "length", len(tokens))
+
+
+def loop_period(tokens: Sequence[int]) -> int:
+    """Length of the piece that the tokens end with three times in a row; 0 if there is none.
+
+    >>> [loop_period([1, 2, 3, 2, 3, 2, 3]), loop_period([1, 2, 3])]
+    [2, 0]
+    """
+    for period in range(1, LONGEST_LOOP + 1):
+        tail = tokens[-LOOP_REPEATS * period :]
+        if len(tail) == LOOP_REPEATS * period and tail[:-period] == tail[period:]:
+            return period
+    return 0
+
+
+class LoopStop(StoppingCriteria):
+    """Stops a sequence that says the same three times in a row."""
+
+    def __call__(self, input_ids: Tensor, scores: Any, **_: Any) -> Tensor:
+        """(B, T) tokens to (B,) booleans."""
+        looping = [loop_period(row) > 0 for row in input_ids[:, 1:].tolist()]
+        return torch.tensor(looping, device=input_ids.device)
+
+
+class Deadline(StoppingCriteria):
+    """Stops all sequences when their time is over."""
+
+    def __init__(self, deadline: float | None) -> None:
+        self.deadline = deadline
+        self.struck = False
+
+    def __call__(self, input_ids: Tensor, scores: Any, **_: Any) -> Tensor:
+        """(B, T) tokens to (B,) booleans."""
+        self.struck = self.deadline is not None and time.monotonic() >= self.deadline
+        return torch.full(input_ids.shape[:1], self.struck, device=input_ids.device)
+
+
+@dataclass
+class Call:
+    """What one search is about, and what it notes on the way.
+
+    Attributes:
+        encoded: the passages of each sequence, beams included.
+        banned: tokens that get no probability.
+        close: (B,), true where a choice between two tokens was close.
+        ended: (B,), true where the likeliest token was the end.
+    """
+
+    encoded: Encoded
+    banned: Tensor
+    close: Tensor
+    ended: Tensor
+
+
+class MixtureModel(PreTrainedModel, GenerationMixin):  # type: ignore[no-untyped-call]
+    """A copy model over encoded passages as transformers' `generate` sees it.
+
+    It looks like a decoder whose prompt is the start token; its logits are log P(y).
+    """
+
+    def __init__(self, model: CopyModel) -> None:
+        super().__init__(PreTrainedConfig())
+        self.copy_model = model
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        call: Call,
+        past_key_values: EncoderDecoderCache | None = None,
+        use_cache: bool = True,
+        return_dict: bool = True,
+    ) -> CausalLMOutput:
+        """Log P of the token after each sequence: (B, T) tokens to (B, 1, V)."""
+        encoded, run = call.encoded, None
+        if self.copy_model.span_guide is not None:
+            run = run_state(input_ids[:, :-1], encoded.source_ids, encoded.copy_mask)
+        mixture, _, _ = self.copy_model.decode(
+            encoded, input_ids[:, -1:], run=run, cache=past_key_values, use_cache=True
+        )
+        log_probs = mixture.log_probs()[:, -1]  # (B, V)
+        log_probs[:, call.banned] = -math.inf
+        best, tokens = log_probs.topk(2)
+        call.close |= ~call.ended & (best[:, 0] - best[:, 1] < CLOSE_CALL)
+        call.ended |= tokens[:, 0] == self.copy_model.eos_id
+        return CausalLMOutput(logits=log_probs.unsqueeze(1))
+
+    def prepare_inputs_for_generation(self, input_ids: Tensor, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
+        """The whole prefix: `forward` feeds the decoder the last token and looks back for runs."""
+        kept = {name: kwargs[name] for name in ("call", "past_key_values")}
+        return {"input_ids": input_ids, **kept}
+
+    def _reorder_cache(self, cache: EncoderDecoderCache, beams: Any) -> EncoderDecoderCache:
+        """Only self-attention: beams of one question share the passages' keys and values."""
+        cache.self_attention_cache.reorder_cache(beams)
+        return cache

@@ -99,6 +99,10 @@ class ExtractiveGenerator:
         named["lead"] = min(lead, 5.0)
         return Draft(tuple(tokens), confidence, self.digest, named)
 
+    def generate_all(self, requests: Sequence[tuple[str, Sequence[Passage]]]) -> list[Draft]:
+        """Quote sentences for several questions."""
+        return [self.generate(question, passages) for question, passages in requests]
+
     def rank_features(
         self, question: str, passages: Sequence[Passage]
     ) -> tuple[list[_Sentence], Vectors]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor, nn
@@ -33,6 +34,16 @@ class SpanScores:
     inside: Tensor
     hazard: Tensor
     absent: Tensor
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> SpanScores:
+        """The same scores, each tensor changed alike."""
+        return SpanScores(*(change(getattr(self, field.name)) for field in fields(self)))
+
+    @staticmethod
+    def stacked(scores: Sequence[SpanScores]) -> SpanScores:
+        """Scores of several questions, of equal S, as one batch."""
+        names = [field.name for field in fields(SpanScores)]
+        return SpanScores(*(torch.cat([getattr(one, name) for one in scores]) for name in names))
 
 
 @dataclass(frozen=True)
@@ -74,6 +85,26 @@ def extend_matches(matched: Tensor, tokens: Tensor, source_ids: Tensor, copyable
     before = pad(matched[:, :-1], (1, 0))  # (B, S), shifted right
     same = (source_ids == tokens.unsqueeze(-1)) & copyable
     return torch.where(same, (before + 1).clamp_max(LONGEST_MATCH), 0)
+
+
+def run_state(tokens: Tensor, source_ids: Tensor, copyable: Tensor) -> RunState | None:
+    """Where a prefix lies in the source, computed anew.
+
+    Args:
+        tokens: (B, T) decoder tokens so far; the first is the start token.
+        source_ids: (B, S).
+        copyable: (B, S).
+
+    Returns:
+        the state that `SpanGuide.guide` gives after these tokens; None without any.
+    """
+    steps = tokens.shape[1]
+    if steps == 0:
+        return None
+    matched = torch.zeros_like(source_ids)
+    for t in range(max(1, steps - LONGEST_MATCH), steps):  # older tokens can't matter
+        matched = extend_matches(matched, tokens[:, t], source_ids, copyable)
+    return RunState(matched=matched, steps=steps)
 
 
 class SpanGuide(nn.Module):
@@ -137,6 +168,16 @@ class SpanGuide(nn.Module):
             hazard=hazard.flatten(1),
             absent=absent,
         )
+
+    def lacking(self, states: Tensor, copy_mask: Tensor) -> Tensor:
+        """How surely each passage lacks the answer, as log-odds: (B, P, L, d) to (B, P)."""
+        with torch.autocast(states.device.type, enabled=False):
+            exact = states.to(self.spans.weight.dtype)
+            logits = self.spans(exact).float()
+            lacking = self._lacking(exact, logits, copy_mask)
+        strength = logits.masked_fill(~copy_mask.unsqueeze(-1), -1e4).logsumexp(2).mean(-1)
+        scores: Tensor = lacking - self.evidence * strength
+        return scores
 
     def _lacking(self, states: Tensor, logits: Tensor, copy_mask: Tensor) -> Tensor:
         """How surely each passage lacks the answer, from its summary and its likeliest span.

@@ -11,8 +11,8 @@ NAME = re.compile(r"\b[A-Z][\w'’-]+(?:\s+(?:of\s+|the\s+)?[A-Z][\w'’-]+)*")
 
 
 AUXILIARY = re.compile(r"\b(is|are|was|were|did|does|do|can|could|has|have|had|will|would)\b", re.I)
-OPPOSITES = dict(
-    pair
+OPPOSITES: dict[str, str] = {
+    word: opposite
     for line in """
     first last, most least, largest smallest, biggest smallest, highest lowest, higher lower,
     before after, more fewer, increase decrease, increased decreased, increasing decreasing,
@@ -34,8 +34,8 @@ OPPOSITES = dict(
     regular irregular, direct indirect, known unknown, required optional, share withhold,
     collect discard, collects discards, attack defend, attacked defended, local foreign
     """.replace("\n", " ").split(",")
-    for pair in (tuple(line.split()), tuple(reversed(line.split())))
-)
+    for word, opposite in (line.split(), line.split()[::-1])
+}
 
 
 def add_typos(text: str, rng: Random, *, edits: int) -> str:

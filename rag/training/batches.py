@@ -9,10 +9,13 @@ from random import Random
 import torch
 from torch import Tensor
 
-from rag.generate.fusion import PassageBatch, SpecialIds, fuse, passage_offset
+from rag.generate.fusion import PassageBatch, SpecialIds, passage_offset
+from rag.generate.layout import Layout, join, joined_offset, room
+from rag.training.curriculum import ordered
 from rag.training.examples import Composer, Example, Mix
 
 LONGEST_TARGET = 48  # tokens
+FUSION = Layout()
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,8 @@ class BatchPlan:
         pool: examples composed and sorted by length at a time.
         easy_examples: for this many examples at the start, passages are short and single.
         easy_tokens: longest passage then.
+        ordered_examples: so many rows at the start go from short answers to written ones to
+            unanswerable questions, and none are made unanswerable; 0 for no such order.
     """
 
     seed: int = 0
@@ -60,6 +65,7 @@ class BatchPlan:
     pool: int = 1024
     easy_examples: int = 15_000
     easy_tokens: int = 112
+    ordered_examples: int = 0
 
 
 @dataclass(frozen=True)
@@ -71,17 +77,46 @@ class Position:
     batch: int = 0
 
 
+def joined(
+    example: Example, special: SpecialIds, max_positions: int | None, *, reserved_id: int
+) -> Example:
+    """An example with its passages in one; an answer that is cut off there becomes absent."""
+    longest = room(len(example.question), special, max_positions)
+    passages = [join(example.passages, special, longest)]
+    if example.span is None:
+        return replace(example, passages=passages)
+    passage, first, last = example.span
+    shift = joined_offset(example.passages, passage)
+    if longest is not None and shift + last >= longest:
+        return Example(example.question, passages, [reserved_id], None, True)
+    return replace(example, passages=passages, span=(0, shift + first, shift + last))
+
+
 def collate(
-    examples: Sequence[Example], special: SpecialIds, *, start_id: int, end_id: int
+    examples: Sequence[Example],
+    special: SpecialIds,
+    *,
+    start_id: int,
+    end_id: int,
+    layout: Layout = FUSION,
 ) -> GeneratorBatch:
-    """Pad examples into one batch; targets longer than `LONGEST_TARGET` lose their end."""
-    passages = fuse(
+    """Pad examples into one batch; targets longer than `LONGEST_TARGET` lose their end.
+
+    Args:
+        examples: for a joining layout, of one passage each.
+        special: framing ids.
+        start_id: decoder start token.
+        end_id: end token.
+        layout: without copying there are no gold positions.
+    """
+    passages = layout.fuse(
         [example.question for example in examples],
         [example.passages for example in examples],
         special,
     )
     length = passages.input_ids.shape[-1]
-    steps = min(LONGEST_TARGET, max(len(example.target) for example in examples)) + 1
+    targeted = [example.target or [] for example in examples]
+    steps = min(LONGEST_TARGET, max(map(len, targeted))) + 1
     shape = (len(examples), steps)
     decoder_ids = torch.full(shape, special.padding)
     targets = torch.full(shape, special.padding)
@@ -89,13 +124,15 @@ def collate(
     gold = torch.full(shape, -1)
     span = torch.full((len(examples), 2), -1)
     for b, example in enumerate(examples):
+        if example.target is None:
+            continue
         kept = example.target[:LONGEST_TARGET]
         count = len(kept)
         decoder_ids[b, : count + 1] = torch.tensor([start_id, *kept])
         targets[b, : count + 1] = torch.tensor([*kept, end_id])
         # No end is learned where the answer was cut.
         mask[b, : count + (count == len(example.target))] = True
-        if example.span is not None:
+        if example.span is not None and layout.copying:
             passage, first, last = example.span
             begin = passage * length + passage_offset(len(example.question), special) + first
             gold[b, :count] = torch.arange(begin, begin + count)
@@ -114,6 +151,8 @@ class BatchStream:
         special: framing ids.
         start_id: decoder start token.
         end_id: end token.
+        layout: how passages become encoder rows.
+        max_positions: longest encoder row, in tokens; None for no limit.
     """
 
     def __init__(
@@ -125,6 +164,8 @@ class BatchStream:
         *,
         start_id: int,
         end_id: int,
+        layout: Layout = FUSION,
+        max_positions: int | None = None,
     ) -> None:
         self.composer = composer
         self.mix = mix
@@ -132,6 +173,8 @@ class BatchStream:
         self.special = special
         self.start_id = start_id
         self.end_id = end_id
+        self.layout = layout
+        self.max_positions = max_positions
 
     def epoch_rows(self, epoch: int) -> list[int]:
         """Row indices in the order in which an epoch visits them."""
@@ -141,6 +184,9 @@ class BatchStream:
             weight = self.mix.source_weights.get(row.source, 1.0)
             order += [index] * (int(weight) + (rng.random() < weight % 1))
         rng.shuffle(order)
+        in_order = max(0, self.plan.ordered_examples - epoch * len(order))
+        if in_order:
+            order[:in_order] = ordered(order[:in_order], self.composer.rows)
         return order
 
     def pool_batches(self, order: Sequence[int], epoch: int, pool: int) -> list[list[Example]]:
@@ -149,9 +195,17 @@ class BatchStream:
         mix = self.mix
         if before < self.plan.easy_examples:
             mix = replace(mix, passage_tokens=self.plan.easy_tokens, several=0.0)
+        if before < self.plan.ordered_examples:
+            mix = replace(mix, negative=0.0, swapped=0.0, opposite=0.0, removed=0.0)
         rng = Random(f"{self.plan.seed}/{epoch}/{pool}")
         chosen = order[pool * self.plan.pool : (pool + 1) * self.plan.pool]
         examples = [self.composer.compose(index, rng, mix) for index in chosen]
+        if self.layout.concatenated:
+            reserved = self.composer.reserved_id
+            examples = [
+                joined(example, self.special, self.max_positions, reserved_id=reserved)
+                for example in examples
+            ]
         examples.sort(key=lambda example: (len(example.passages), example.longest))
         batches: list[list[Example]] = []
         for example in examples:
@@ -181,4 +235,10 @@ class BatchStream:
 
     def collate(self, examples: Sequence[Example]) -> GeneratorBatch:
         """Pad examples into one batch."""
-        return collate(examples, self.special, start_id=self.start_id, end_id=self.end_id)
+        return collate(
+            examples,
+            self.special,
+            start_id=self.start_id,
+            end_id=self.end_id,
+            layout=self.layout,
+        )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,10 @@ class GoldAnswer:
 
 @dataclass(frozen=True)
 class QuestionRow:
-    """A question on a context; no answers mean that the context does not hold one."""
+    """A question on a context; no answers mean that the context does not hold one.
+
+    `entailed` is set on statements instead of questions: does the context say so?
+    """
 
     id: str
     source: str
@@ -32,6 +35,7 @@ class QuestionRow:
     question: str
     context: str
     answers: tuple[GoldAnswer, ...]
+    entailed: bool | None = None
 
 
 def read_questions(path: Path | str) -> list[QuestionRow]:
@@ -52,7 +56,7 @@ def read_questions(path: Path | str) -> list[QuestionRow]:
     rows: list[QuestionRow] = []
     problems: list[str] = []
     seen: dict[str, int] = {}
-    for number, line in _lines(path):
+    for number, line in lines_of(path):
         try:
             row = parse_row(line)
             if row.id in seen:
@@ -63,17 +67,31 @@ def read_questions(path: Path | str) -> list[QuestionRow]:
         seen[row.id] = number
         rows.append(row)
     if problems:
-        more = len(problems) - NAMED_ROWS
-        shown = problems[:NAMED_ROWS] + ([f"and {more} more"] if more > 0 else [])
-        raise TrainingDataError(
-            f"{path}: {len(problems)} bad rows; correct or remove them:\n  " + "\n  ".join(shown)
-        )
+        raise TrainingDataError(problem_list(path, problems))
     if not rows:
         raise TrainingDataError(f"{path}: no rows")
     return rows
 
 
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
+def write_questions(path: Path, rows: Iterable[QuestionRow]) -> None:
+    """Write rows as `read_questions` reads them; the file appears whole or not at all."""
+    partial = path.with_name(f".partial-{path.name}")
+    with partial.open("w", encoding="utf-8") as file:
+        for row in rows:
+            file.write(json.dumps(asdict(row), ensure_ascii=False) + "\n")
+    partial.replace(path)
+
+
+def problem_list(path: Path, problems: Sequence[str]) -> str:
+    """Say which rows of a file are wrong and how; of many, the first ones."""
+    more = len(problems) - NAMED_ROWS
+    shown = [*problems[:NAMED_ROWS], *([f"and {more} more"] if more > 0 else [])]
+    rows = "row" if len(problems) == 1 else "rows"
+    listed = "\n  ".join(shown)
+    return f"{path}: {len(problems)} bad {rows}; correct or remove them:\n  {listed}"
+
+
+def lines_of(path: Path) -> Iterator[tuple[int, str]]:
     """Numbered lines that are not blank."""
     unpack = gzip.open if path.suffix == ".gz" else open
     with unpack(path, "rt", encoding="utf-8") as file:

@@ -6,13 +6,13 @@ import re
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 
 from tokenizers import Tokenizer
 
 from rag.training.augment import rephrase_surface, swap_entity, turn_round
-from rag.training.data import QuestionRow
+from rag.training.data import GoldAnswer, QuestionRow
 
 SENTENCE_END = re.compile(r"(?<=[.!?])[\"”']?\s+(?=[\"“']?[A-Z0-9])")
 OVERLAP_CANDIDATES = 24  # other contexts of a title looked at for the most similar one
@@ -28,6 +28,7 @@ class Mix:
         passage_tokens: longest passage.
         typo: a question with typos, other case or no question mark.
         negative: an answerable question gets a similar passage without the answer.
+        removed: the sentence with the answer is taken out of an answerable question's context.
         swapped: an answerable question asks about another name or number.
         opposite: an answerable question asks for the opposite.
         crop: a context is cut to a random window round the answer.
@@ -37,11 +38,17 @@ class Mix:
     """
 
     source_weights: Mapping[str, float] = field(
-        default_factory=lambda: {"squad2": 4.0, "policyqa": 0.6, "covidqa": 2.0}
+        default_factory=lambda: {
+            "squad2": 4.0,
+            "policyqa": 0.6,
+            "covidqa": 2.0,
+            "breaking-nli": 0.3,  # nearly all of it contradictions
+        }
     )
     passage_tokens: int = 224
     typo: float = 0.12
     negative: float = 0.10
+    removed: float = 0.08
     swapped: float = 0.10
     opposite: float = 0.05
     crop: float = 0.35
@@ -57,14 +64,15 @@ class Example:
     Attributes:
         question: question tokens.
         passages: tokens of each passage.
-        target: answer tokens without the end; the reserved token alone if there is no answer.
+        target: answer tokens without the end; the reserved token alone if there is no answer;
+            None if only `absent` is to be learned.
         span: (passage, first token, last token) of a copied answer; None otherwise.
         absent: the passages hold no answer.
     """
 
     question: list[int]
     passages: list[list[int]]
-    target: list[int]
+    target: list[int] | None
     span: tuple[int, int, int] | None
     absent: bool
 
@@ -107,7 +115,8 @@ class Composer:
             context: _text(context, encoding.ids, encoding.offsets)
             for context, encoding in zip(contexts, encodings, strict=True)
         }
-        self.all_texts = list(self.texts.values())
+        asked = dict.fromkeys(row.context for row in rows if row.entailed is None)
+        self.all_texts = [self.texts[context] for context in asked or contexts]
         groups: dict[str, dict[str, None]] = defaultdict(dict)
         for row in rows:
             groups[_group(row)][row.context] = None
@@ -118,18 +127,28 @@ class Composer:
         row = self.rows[index]
         text = self.texts[row.context]
         question = row.question
+        if row.entailed is not None:
+            stated = self.tokenizer.encode(question, add_special_tokens=False).ids
+            passage = text.ids[: mix.passage_tokens]
+            return Example(stated[:LONGEST_QUESTION], [passage], None, None, not row.entailed)
         answer = None
         if row.answers:
             spans = [a for a in row.answers if a.start is not None]
             answer = rng.choice(spans or row.answers)
             draw = rng.random()
+            opposite = mix.negative + mix.opposite
+            removed = opposite + mix.removed
             if draw < mix.negative:
                 answer, text = None, self._similar_without(row, rng)
-            elif draw < mix.negative + mix.opposite:
+            elif draw < opposite:
                 turned = turn_round(question, rng)
                 if turned is not None:
                     answer, question = None, turned
-            elif draw < mix.negative + mix.opposite + mix.swapped:
+            elif draw < removed:
+                rest = without_sentence(text, answer)
+                if rest is not None:
+                    answer, text = None, rest
+            elif draw < removed + mix.swapped:
                 donor = row.context if rng.random() < 0.5 else rng.choice(self.all_texts).text
                 swapped = swap_entity(question, donor, rng)
                 if swapped is not None:
@@ -217,6 +236,22 @@ class Composer:
         if not scored:
             return rng.choice(self.all_texts)
         return self.texts[rng.choice(scored[:3])[1]]
+
+
+def without_sentence(text: Text, answer: GoldAnswer) -> Text | None:
+    """A context without the sentence that answers; None where its words stand elsewhere too."""
+    if answer.start is None or text.text.lower().count(answer.text.lower()) != 1:
+        return None
+    span = _token_span(text, answer.start, answer.start + len(answer.text))
+    kept = [(a, b) for a, b in text.sentences if span is None or b <= span[0] or a > span[1]]
+    if span is None or not kept:
+        return None
+    ids: list[int] = []
+    sentences = []
+    for begin, end in kept:
+        sentences.append((len(ids), len(ids) + end - begin))
+        ids += text.ids[begin:end]
+    return replace(text, ids=ids, starts=[], ends=[], sentences=sentences)
 
 
 def _group(row: QuestionRow) -> str:

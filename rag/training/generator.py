@@ -4,64 +4,102 @@ from __future__ import annotations
 
 import logging
 import math
-import signal
-import threading
 import time
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator  # type: ignore[import-untyped]
 
-from rag.errors import ModelError
-from rag.generate.base import Base, embedded_base
-from rag.generate.copy_attention import CopyModel
+from rag.errors import ModelError, UsageError
+from rag.generate.base import Base
+from rag.training.adapters import add_lora
 from rag.training.batches import BatchPlan, BatchStream
 from rag.training.checkpoints import checkpoints, load_checkpoint, save_checkpoint
 from rag.training.cores import SharedCores
-from rag.training.data import read_questions
-from rag.training.evaluate import evaluate, prepare, sample_rows
+from rag.training.data import QuestionRow, read_questions
+from rag.training.evaluate import evaluate, sample_rows
 from rag.training.examples import Composer, Example
-from rag.training.losses import generator_losses, total_loss
+from rag.training.losses import LossWeights, total_loss
 from rag.training.progress import RunLog
+from rag.training.rates import freeze_lower, parameter_groups
 from rag.training.settings import GeneratorTraining, Progress, learning_rate_factor
+from rag.training.start import layout_of, starting_base
+from rag.training.statements import read_statements
+from rag.training.stop import Stop
+from rag.training.teaching import Teaching
 
 logger = logging.getLogger(__name__)
 
 DEV_SAMPLE = {"squad2": 150, "squad2-": 80, "fairytaleqa": 60}
+OTHER_SAMPLE = 150  # rows of each source of a file that has none of these
 
 
-def train(settings: GeneratorTraining, base: Base | None = None) -> dict[str, Any]:
+def train(
+    settings: GeneratorTraining,
+    base: Base | None = None,
+    *,
+    on_step: Callable[[Progress, dict[str, float]], object] = lambda progress, terms: None,
+) -> dict[str, Any]:
     """Train a generator, or go on where the run in `settings.out` stopped.
 
     Args:
         settings: the run; a resumed run may change the budget and the planned examples.
-        base: what a new run starts from; the embedded default if None.
+        base: what a new run starts from, changed in place; what the settings name if None.
+        on_step: called after each step with the progress and the loss terms.
 
     Returns:
-        a report: steps, examples, seconds, last losses and dev figures.
+        a report: steps, examples, seconds, last losses and dev figures, and whether a signal
+        ended the run.
 
     Raises:
         TrainingDataError: a training file has unusable rows.
-        ModelError: the loss became infinite.
+        ModelError: the loss became infinite, or the run's checkpoint is of another model.
+        UsageError: settings contradict each other.
     """
-    with _Stop() as stop:
-        return _Run(settings, base or embedded_base()).go(stop)
+    with Stop() as stop:
+        return _Run(settings, base or starting_base(settings), on_step).go(stop)
+
+
+def dev_questions(settings: GeneratorTraining) -> list[QuestionRow]:
+    """The fixed sample of development questions that a run is measured on; [] without a file."""
+    rows = read_questions(settings.dev) if settings.dev is not None else []
+    if any(row.source in DEV_SAMPLE for row in rows):
+        return sample_rows(rows, DEV_SAMPLE)
+    sources = dict.fromkeys(row.source for row in rows)
+    names = (f"{source}{sign}" for source in sources for sign in ("", "-"))
+    return sample_rows(rows, dict.fromkeys(names, OTHER_SAMPLE))
 
 
 class _Run:
     """One call of `train`."""
 
-    def __init__(self, settings: GeneratorTraining, base: Base) -> None:
+    def __init__(
+        self,
+        settings: GeneratorTraining,
+        base: Base,
+        on_step: Callable[[Progress, dict[str, float]], object],
+    ) -> None:
         self.settings = settings
-        self.base = base
+        self.base = base = replace(base, layout=layout_of(settings))
+        self.on_step = on_step
         self.accelerator = Accelerator(mixed_precision=settings.mixed_precision)
         model = base.model
-        _freeze_lower(model, settings.frozen_layers)
+        freeze_lower(model, settings.frozen_layers)
+        if settings.lora_rank:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(settings.plan.seed)
+                add_lora(model, settings.lora_rank, train_heads=not settings.frozen_heads)
         held_out = set(settings.held_out)
         rows = [row for row in read_questions(settings.train) if row.title not in held_out]
+        if not rows:
+            raise UsageError(f"{settings.train}: all rows are held out; hold out fewer titles")
+        self.teaching = Teaching(settings, base, str(self.accelerator.device))
+        rows = self.teaching.rows(rows, self.accelerator)
+        if settings.statements is not None:
+            rows = [*rows, *read_statements(settings.statements)]
         self.stream = BatchStream(
             Composer(rows, base.tokenizer, reserved_id=base.reserved_id),
             settings.mix,
@@ -69,11 +107,12 @@ class _Run:
             base.special,
             start_id=model.start_id,
             end_id=model.eos_id,
+            layout=base.layout,
+            max_positions=base.max_positions,
         )
-        dev = read_questions(settings.dev) if settings.dev is not None else []
-        self.dev = prepare(sample_rows(dev, DEV_SAMPLE), base.tokenizer)
+        self.dev = dev_questions(settings)
         self.optimizer = torch.optim.AdamW(
-            _groups(model, settings),
+            parameter_groups(model, settings),
             betas=(0.9, 0.98),
             weight_decay=settings.weight_decay,
             fused=True,
@@ -81,18 +120,23 @@ class _Run:
         self.progress = Progress()
         found = checkpoints(settings.out)
         if found:
-            state = load_checkpoint(found[-1], model, self.optimizer)
+            try:
+                state = load_checkpoint(found[-1], model, self.optimizer)
+            except ValueError as error:
+                raise ModelError(f"{error}: give another --out or the run's own base") from error
             self.progress = Progress(**state["progress"])
             logger.info("resumed at step %d", self.progress.step)
         self.rates = [float(group["lr"]) for group in self.optimizer.param_groups]
-        self.wrapped, self.stepper = self.accelerator.prepare(model, self.optimizer)
+        self.wrapped, self.stepper = self.accelerator.prepare(
+            self.teaching.trained(base), self.optimizer
+        )
         on_cpu = self.accelerator.device.type == "cpu"
         self.cores = SharedCores(enabled=settings.share_cores and on_cpu)
         self.log = RunLog(settings.out, enabled=self.accelerator.is_main_process)
         self.log.start(asdict(settings), resumed_at=self.progress.step)
         self.terms: dict[str, float] = {}
 
-    def go(self, stop: _Stop) -> dict[str, Any]:
+    def go(self, stop: Stop) -> dict[str, Any]:
         """Train until the plan, a budget or a signal ends it."""
         settings, progress = self.settings, self.progress
         begun = saved = measured = time.monotonic()
@@ -129,6 +173,7 @@ class _Run:
             "losses": self.terms,
             "dev": figures,
             "out": str(settings.out),
+            "interrupted": stop.asked,
         }
 
     def step(self, shard: Sequence[Sequence[Example]]) -> None:
@@ -142,7 +187,7 @@ class _Run:
         for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
             group["lr"] = rate * factor
         batch = self.stream.collate(shard[self.accelerator.process_index])
-        terms = generator_losses(self.wrapped, batch.to(self.accelerator.device))
+        terms = self.teaching.losses(self.wrapped, batch.to(self.accelerator.device))
         loss = total_loss(terms, settings.losses)
         self.accelerator.backward(loss)
         norm = self.accelerator.clip_grad_norm_(self.base.model.parameters(), settings.clip)
@@ -157,6 +202,7 @@ class _Run:
         self.log.stepped(
             progress.step, progress.examples, progress.seconds, factor, float(norm), self.terms
         )
+        self.on_step(progress, self.terms)
 
     def save(self) -> None:
         """Write a checkpoint, and now and then weights for averaging."""
@@ -189,46 +235,6 @@ class _Run:
         return figures
 
 
-class _Stop:
-    """Remembers that the process was asked to end, so that the step can finish first."""
-
-    def __init__(self) -> None:
-        self.asked = False
-        self._before: dict[signal.Signals, Any] = {}
-
-    def __enter__(self) -> _Stop:
-        if threading.current_thread() is threading.main_thread():  # signals arrive only there
-            for number in (signal.SIGTERM, signal.SIGINT):
-                self._before[number] = signal.signal(number, self._note)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def _note(self, *_: object) -> None:
-        self.asked = True
-
-
-def _freeze_lower(model: CopyModel, layers: int) -> None:
-    network: Any = model.seq2seq
-    for layer in network.get_encoder().layers[:layers]:
-        layer.requires_grad_(False)
-
-
-def _groups(model: CopyModel, settings: GeneratorTraining) -> list[dict[str, Any]]:
-    """Parameters by learning rate."""
-    named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
-    encoder = [p for name, p in named if ".encoder." in name]
-    decoder = [p for name, p in named if ".decoder." in name]
-    heads = [p for name, p in named if ".encoder." not in name and ".decoder." not in name]
-    rates = (settings.encoder_rate, settings.decoder_rate, settings.head_rate)
-    return [
-        {"params": own, "lr": rate}
-        for own, rate in zip((encoder, decoder, heads), rates, strict=True)
-    ]
-
-
 def main() -> None:
     """Command line of `python -m rag.training.generator`."""
     import argparse
@@ -236,6 +242,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Train the generator, or go on with a run.")
     parser.add_argument("--train", type=Path, required=True)
     parser.add_argument("--dev", type=Path)
+    parser.add_argument("--statements", type=Path)
+    parser.add_argument("--absence-weight", type=float, default=0.5)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--held-out", nargs="*", default=[], metavar="TITLE")
     parser.add_argument("--examples", type=int, default=600_000)
@@ -255,6 +263,8 @@ def main() -> None:
             train=options.train,
             dev=options.dev,
             held_out=tuple(options.held_out),
+            statements=options.statements,
+            losses=LossWeights(absence=options.absence_weight),
             out=options.out,
             examples=options.examples,
             minutes=options.minutes,

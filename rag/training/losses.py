@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from rag.generate.copy_attention import CopyModel
+from rag.generate.copy_attention import CopyModel, Forced
 from rag.training.batches import GeneratorBatch
 
 
@@ -19,6 +19,7 @@ class LossWeights:
     pointer: float = 0.5
     span: float = 1.0
     absence: float = 0.5
+    teacher: float = 1.0
 
 
 def generator_losses(model: CopyModel, batch: GeneratorBatch) -> dict[str, Tensor]:
@@ -36,8 +37,13 @@ def generator_losses(model: CopyModel, batch: GeneratorBatch) -> dict[str, Tenso
     Returns:
         the terms; span and absence are missing when the model has no span head.
     """
+    forced = model(batch.passages, batch.decoder_ids, batch.targets, batch.target_mask)
+    return loss_terms(forced, batch)
+
+
+def loss_terms(forced: Forced, batch: GeneratorBatch) -> dict[str, Tensor]:
+    """The terms of `generator_losses` from a forward pass that is already done."""
     mask = batch.target_mask  # (B, T)
-    forced = model(batch.passages, batch.decoder_ids, batch.targets, mask)
     positions = batch.gold_positions.clamp_min(0).unsqueeze(-1)
     pointed = forced.log_pointers.gather(-1, positions).squeeze(-1)  # (B, T, S) -> (B, T)
     pointed = pointed + forced.log_copy_share

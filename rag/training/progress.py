@@ -94,7 +94,7 @@ class RunLog:
                 )
         losses.set_ylabel("loss")
         losses.legend()
-        names = sorted({n for row in dev for n in row if n.endswith(("_f1", "_absent"))})
+        names = sorted({n for row in dev for n in row if n.endswith(("_f1", "_absent_auc"))})
         for name in names:
             values = [row.get(name) for row in dev]
             scores.plot([row["examples"] for row in dev], values, label=name)

@@ -16,6 +16,7 @@ class GeneratorTraining:
 
     Attributes:
         train: question file to learn from.
+        statements: premise-hypothesis file from which to learn what a passage does not say.
         out: folder of the run: checkpoints, metrics.jsonl, loss.png.
         dev: question file to measure on; None to skip measuring.
         held_out: titles whose rows are not learned from: for choosing weights and thresholds.
@@ -33,11 +34,22 @@ class GeneratorTraining:
         checkpoint_minutes: time between checkpoints.
         milestone_minutes: time between weights kept for averaging.
         measure_minutes: time between measurements on dev.
+        base: "embedded", a folder or `hub:NAME@REVISION` of a BART or T5, or a saved generator.
+        warm_start: false starts from random weights of the same architecture.
+        layout: "fusion", each passage in a row of its own, or "concatenated".
+        copying: false lets the model generate only.
+        lora_rank: train adapters of this rank instead of the weights; 0 for none.
+        frozen_heads: with adapters, leave pointer, gate and span head as they are.
+        teacher: a saved generator to learn from.
+        temperature: of the teacher's softened distributions.
+        teacher_answers: share of rows that get the teacher's answer instead of their own; all
+            do if the teacher has another vocabulary.
     """
 
     train: Path
     out: Path
     dev: Path | None = None
+    statements: Path | None = None
     held_out: tuple[str, ...] = ()
     examples: int = 600_000
     decay: float = 0.3
@@ -55,6 +67,15 @@ class GeneratorTraining:
     checkpoint_minutes: float = 5.0
     milestone_minutes: float = 60.0
     measure_minutes: float = 25.0
+    base: str = "embedded"
+    warm_start: bool = True
+    layout: str = "fusion"
+    copying: bool = True
+    lora_rank: int = 0
+    frozen_heads: bool = False
+    teacher: str | None = None
+    temperature: float = 2.0
+    teacher_answers: float = 0.0
     mix: Mix = field(default_factory=Mix)
     plan: BatchPlan = field(default_factory=BatchPlan)
     losses: LossWeights = field(default_factory=LossWeights)

@@ -76,6 +76,38 @@ def test_uploaded_files_are_documents(client: TestClient, wards: str) -> None:
     assert client.get(url, params={"version": 0}).status_code == 422
 
 
+def test_documents_come_in_pages(client: TestClient, wards: str) -> None:
+    url = f"{wards}/documents"
+    whole = client.get(url).json()
+    assert whole["next"] is None
+    first = client.get(url, params={"limit": 1}).json()
+    assert first == {"documents": whole["documents"][:1], "next": "returns.md"}
+    rest = client.get(url, params={"limit": 1, "after": first["next"]}).json()
+    assert rest == {"documents": whole["documents"][1:], "next": None}
+    assert client.get(url, params={"limit": 0}).status_code == 422
+
+
+def test_an_upload_is_the_next_version_of_what_has_its_name(
+    client: TestClient,
+    empty: str,
+    end_of_job: EndOfJob,
+    tmp_path: Path,
+    service_settings: Settings,
+    minilm: SentenceEmbedder,
+) -> None:
+    file = tmp_path / "a.txt"
+    file.write_text("From a folder.")
+    with Home(service_settings, embedder=minilm) as home:
+        assert home.open(empty.rpartition("/")[2]).ingest([file]).added == 1
+        for text in (b"Uploaded.", b"Uploaded again."):
+            files = {"files": ("a.txt", text)}
+            job = end_of_job(client, client.post(f"{empty}/documents", files=files))
+            assert job["progress"]["updated"] == 1
+        # Whereas a file of a folder doesn't take the place of what was uploaded.
+        ((uri, reason),) = home.open(empty.rpartition("/")[2]).ingest([file]).failed
+    assert (uri, "which was uploaded" in reason) == ("a.txt", True)
+
+
 def test_a_text_as_json_takes_the_same_way(
     client: TestClient, empty: str, end_of_job: EndOfJob, spool: Path
 ) -> None:

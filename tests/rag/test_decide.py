@@ -1,7 +1,7 @@
 import pytest
 
 from rag.calibration import Calibration, sigmoid
-from rag.decide import FEATURES, CalibratedDecider, evidence
+from rag.decide import FEATURES, WRITTEN_FEATURES, CalibratedDecider, Fitted, evidence
 from rag.types import Claim, Draft, Guard, Token, Verdict
 
 WORDS = (Token("4 g", 0.9, 1.0, None),)
@@ -21,7 +21,7 @@ def draft(**features):
 
 
 def test_the_threshold_comes_from_the_calibration_file(calibration, passage_of):
-    decider = CalibratedDecider(calibration)
+    decider = CalibratedDecider(Fitted.bundled(calibration))
     strong = decider.decide(
         "?", draft(similarity=1.0, coverage=1.0), [verdict()], [passage_of("x")]
     )
@@ -38,7 +38,7 @@ def test_the_threshold_comes_from_the_calibration_file(calibration, passage_of):
 
 @pytest.mark.parametrize("label", ["unsupported", "contradicted"])
 def test_an_unsupported_claim_is_withheld_whatever_its_probability(calibration, passage_of, label):
-    decider = CalibratedDecider(calibration, threshold=0.0)
+    decider = CalibratedDecider(Fitted.bundled(calibration), threshold=0.0)
     guard = Guard("number", ("5 g",))
     decision = decider.decide(
         "?", draft(similarity=1.0), [verdict(), verdict(label, (guard,))], [passage_of("x")]
@@ -48,7 +48,7 @@ def test_an_unsupported_claim_is_withheld_whatever_its_probability(calibration, 
 
 
 def test_nothing_found_and_nothing_written_are_told_apart(calibration, passage_of):
-    decider = CalibratedDecider(calibration, threshold=0.0)
+    decider = CalibratedDecider(Fitted.bundled(calibration), threshold=0.0)
     empty = Draft((), 0.0, "test")
     assert "nothing in the knowledge base" in (decider.decide("?", empty, [], []).reason or "")
     assert "hold no answer" in (decider.decide("?", empty, [], [passage_of("x")]).reason or "")
@@ -56,10 +56,27 @@ def test_nothing_found_and_nothing_written_are_told_apart(calibration, passage_o
 
 def test_evidence_is_in_the_order_of_the_features(passage_of):
     passages = [passage_of("x", dense=0.8), passage_of("y", index=1, dense=0.5)]
-    named = dict(zip(FEATURES, evidence(draft(similarity=0.7), passages), strict=True))
+    named = dict(zip(FEATURES, evidence(draft(similarity=0.7), passages, FEATURES), strict=True))
     assert named["similarity"] == 0.7
     assert named["passage_lead"] == pytest.approx(0.3)
     assert named["coverage"] == 0.0
+
+
+def test_each_generator_is_judged_by_its_own_evidence():
+    written = draft(absent=-3.0, log_prob=-0.2, similarity=0.9)
+    named = dict(zip(WRITTEN_FEATURES, evidence(written, [], WRITTEN_FEATURES), strict=True))
+    assert named["absent"] == -3.0
+    assert named["words"] == 0.0
+    assert "similarity" not in named
+
+
+def test_an_answer_that_did_not_end_is_withheld(calibration, passage_of):
+    decider = CalibratedDecider(Fitted.bundled(calibration), threshold=0.0)
+    cut = decider.decide("?", draft(finished=0.0), [verdict()], [passage_of("x")])
+    assert cut.status == "abstained"
+    assert cut.reason == "the answer did not come to an end"
+    whole = decider.decide("?", draft(finished=1.0), [verdict()], [passage_of("x")])
+    assert whole.status == "answered"
 
 
 def test_sigmoid_does_not_overflow():

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from rag.generate.copy_attention import CopyModel
-from rag.generate.decode import greedy
+from rag.generate.decode import Search, decode
 from rag.training.batches import collate
 from rag.training.examples import Example
 from rag.training.losses import LossWeights, generator_losses, total_loss
@@ -32,7 +32,7 @@ def exact_share(model: CopyModel, examples: list[Example], special) -> float:
     model.eval()
     batch = collate(examples, special, start_id=model.start_id, end_id=model.eos_id)
     with torch.inference_mode():
-        answers = greedy(model, model.encode(batch.passages), max_tokens=8)
+        answers = decode(model, [model.encode(batch.passages)], Search(max_tokens=8))
     pairs = zip(answers, examples, strict=True)
     return sum(answer.tokens == example.target for answer, example in pairs) / len(examples)
 

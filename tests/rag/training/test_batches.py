@@ -10,6 +10,7 @@ import pytest
 from tokenizers import Tokenizer
 
 from rag.generate.fusion import SpecialIds
+from rag.generate.layout import Layout
 from rag.training.batches import LONGEST_TARGET, BatchPlan, BatchStream, Position, collate
 from rag.training.data import read_questions
 from rag.training.examples import Composer, Example, Mix
@@ -100,3 +101,41 @@ def test_long_targets_are_cut_without_an_end() -> None:
     assert batch.target_mask.sum() == LONGEST_TARGET
     assert not batch.target_mask[0, -1]
     assert (batch.gold_positions[0, :LONGEST_TARGET] >= 0).all()
+
+
+@pytest.mark.parametrize("max_positions", [None, 40])
+def test_joined_passages_keep_the_target_or_lose_it(
+    stream: BatchStream, max_positions: int | None
+) -> None:
+    stream.layout, stream.max_positions = Layout(concatenated=True), max_positions
+    stream.mix = replace(
+        stream.mix, several=1.0, negative=0.0, swapped=0.0, opposite=0.0, removed=0.0
+    )
+    stream.plan = replace(stream.plan, easy_examples=0)
+    copied = cut = 0
+    for examples, _ in islice(stream.batches(Position()), 30):
+        batch = stream.collate(examples)
+        rows, passages, length = batch.passages.input_ids.shape
+        assert passages == 1
+        assert max_positions is None or length <= max_positions
+        source, copyable = batch.passages.input_ids[:, 0], batch.passages.copy_mask[:, 0]
+        for b in range(rows):
+            gold = batch.gold_positions[b]
+            gold = gold[gold >= 0]
+            assert source[b, gold].tolist() == batch.targets[b, : len(gold)].tolist()
+            assert copyable[b, gold].all()
+            copied += len(gold)
+            cut += bool(batch.absent[b]) and batch.targets[b, 0] == 1
+    assert copied > 30
+    if max_positions is not None:
+        assert cut > 5
+
+
+def test_without_copying_there_is_nothing_to_point_at(stream: BatchStream) -> None:
+    stream.layout = Layout(copying=False)
+    examples, _ = next(stream.batches(Position()))
+    batch = stream.collate(examples)
+    assert not batch.passages.copy_mask.any()
+    assert (batch.gold_positions == -1).all()
+    assert (batch.span == -1).all()
+    assert batch.target_mask.any()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -14,7 +15,9 @@ from tokenizers import Tokenizer
 from rag.training.data import read_questions
 from rag.training.examples import Composer, Mix
 
-PLAIN = Mix(typo=0, negative=0, swapped=0, opposite=0, crop=0, several=0, lone_sentence=1.0)
+PLAIN = Mix(
+    typo=0, negative=0, swapped=0, opposite=0, removed=0, crop=0, several=0, lone_sentence=1.0
+)
 
 
 @pytest.fixture
@@ -68,7 +71,9 @@ def test_the_target_stands_at_the_span(
 
 
 def test_made_negatives_do_not_hold_the_answer(composer: Composer, tokenizer: Tokenizer) -> None:
-    mix = Mix(typo=0, negative=1.0, swapped=0, opposite=0, several=0, crop=0, lone_sentence=1.0)
+    mix = Mix(
+        typo=0, negative=1.0, swapped=0, opposite=0, removed=0, several=0, crop=0, lone_sentence=1.0
+    )
     for index, row in enumerate(composer.rows):
         if not row.answers:
             continue
@@ -87,10 +92,26 @@ def test_opposite_questions_have_no_answer(composer: Composer, tokenizer: Tokeni
     assert " not " in asked or " never " in asked
 
 
+def test_a_removed_sentence_takes_the_answer_along(
+    composer: Composer, tokenizer: Tokenizer
+) -> None:
+    mix = replace(PLAIN, removed=1.0)
+    index = next(i for i, r in enumerate(composer.rows) if r.source == "squad2" and r.answers)
+    row = composer.rows[index]
+    example = composer.compose(index, Random(0), mix)
+    assert example.absent
+    passage = text_of(tokenizer, example.passages[0])
+    assert row.answers[0].text.lower() not in passage
+    own = composer.texts[row.context].sentences
+    assert len(example.passages[0]) == own[-1][1] - (own[0][1] - own[0][0])
+
+
 def test_single_sentences_get_neighbours(composer: Composer) -> None:
     index = next(i for i, row in enumerate(composer.rows) if row.source == "qamr")
     own = composer.texts[composer.rows[index].context].ids
-    mix = Mix(typo=0, negative=0, swapped=0, opposite=0, crop=0, several=0, lone_sentence=0.0)
+    mix = Mix(
+        typo=0, negative=0, swapped=0, opposite=0, removed=0, crop=0, several=0, lone_sentence=0.0
+    )
     lengths = Counter(
         len(composer.compose(index, Random(seed), mix).passages[0]) > len(own) for seed in range(50)
     )
@@ -99,7 +120,7 @@ def test_single_sentences_get_neighbours(composer: Composer) -> None:
 
 def test_gold_passages_stand_anywhere(composer: Composer) -> None:
     index = next(i for i, r in enumerate(composer.rows) if r.source == "squad2" and r.answers)
-    mix = Mix(negative=0, swapped=0, opposite=0, several=1.0, most_passages=3)
+    mix = Mix(negative=0, swapped=0, opposite=0, removed=0, several=1.0, most_passages=3)
     places = Counter()
     for seed in range(100):
         span = composer.compose(index, Random(seed), mix).span

@@ -98,7 +98,7 @@ def test_progress_is_logged_and_drawn(plan, make_base, question_file) -> None:
     assert rows[1]["step"] == 20
     assert {"token", "pointer", "span", "absence"} <= rows[1].keys()
     assert rows[2]["squad2_f1"] == pytest.approx(report["dev"]["squad2_f1"], abs=0.01)
-    assert {"squad2_em", "squad2_absent", "squad2_span_f1"} <= rows[2].keys()
+    assert {"squad2_em", "squad2_absent_auc", "squad2_span_f1"} <= rows[2].keys()
     assert (plan.out / "loss.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -107,7 +107,7 @@ def test_the_losses_fall(plan, make_base) -> None:
     train(
         replace(
             plan,
-            mix=Mix(typo=0.0, negative=0.0, swapped=0.0, opposite=0.0),
+            mix=Mix(typo=0.0, negative=0.0, swapped=0.0, opposite=0.0, removed=0.0),
             encoder_rate=3e-3,
             decoder_rate=3e-3,
             head_rate=1e-2,

@@ -1,0 +1,286 @@
+"""The copy generator: a question and passages to a draft whose words are traced."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from contextlib import nullcontext
+from copy import copy
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from rag.calibration import sigmoid
+from rag.errors import GenerationTimeout, NotFound
+from rag.generate.base import Base
+from rag.generate.copy_attention import Encoded
+from rag.generate.decode import GREEDY, Decoded, Search, decode
+from rag.generate.fusion import PassageBatch, passage_offset
+from rag.generate.overlap import overlap
+from rag.generate.provenance import Trace, trace
+from rag.generate.render import render
+from rag.generate.windows import Window, whole, windows
+from rag.types import Draft, Passage, Pointer
+
+if TYPE_CHECKING:
+    from rag.training.adapters import AdapterSwitch  # peft is optional
+
+FUSED_AT_MOST = 10  # windows the decoder reads at once
+LONGEST_QUESTION = 96  # tokens
+LEAST = 1e-9  # probabilities below are all alike
+LONGEST_ROW = 512  # tokens of question and window, where the model itself sets no limit
+
+
+@dataclass(frozen=True)
+class Source:
+    """A question and its passages, encoded on their own.
+
+    Attributes:
+        question: as asked.
+        encoded: the windows that the decoder reads; None if the passages hold no tokens.
+        places: for each source position its characters; None for framing tokens.
+        texts: the passages.
+    """
+
+    question: str
+    encoded: Encoded | None
+    places: list[Pointer | None]
+    texts: list[str]
+
+
+class CopyGenerator:
+    """Fusion-in-decoder with copy attention.
+
+    Args:
+        base: model, tokenizer and framing ids.
+        digest: name and sha256 of the weights, with what was calibrated on them.
+        absent_threshold: probability of "not in these passages" from which on a draft is empty.
+        search: how tokens are chosen.
+        time_limit_seconds: for one question; None for no limit.
+        adapters: low-rank adapters of the model, by name.
+    """
+
+    def __init__(
+        self,
+        base: Base,
+        digest: str,
+        *,
+        absent_threshold: float = 0.5,
+        search: Search = GREEDY,
+        time_limit_seconds: float | None = None,
+        adapters: AdapterSwitch | None = None,
+    ) -> None:
+        self.base = base
+        self.adapters = adapters
+        self.adapter: str | None = None
+        self.digest = digest
+        self.absent_threshold = absent_threshold
+        self.search = search
+        self.time_limit_seconds = time_limit_seconds
+        model, special = base.model, base.special
+        reserved = [] if model.reserved_id is None else [model.reserved_id]
+        self._banned = [*reserved, special.padding]
+        framing = {special.separator, special.padding, model.eos_id, *reserved}
+        self._hidden = framing | ({special.start} if special.start is not None else set())
+        self._device = next(base.model.parameters()).device
+
+    def adapted(self, name: str) -> CopyGenerator:
+        """The same generator with one of its adapters switched on for each of its calls.
+
+        Raises:
+            NotFound: there is no such adapter.
+        """
+        if self.adapters is None:
+            raise NotFound(f"there is no adapter {name!r}: name it in RAG_ADAPTERS")
+        other = copy(self)
+        other.digest = f"{self.digest}+{self.adapters.digest(name)}"
+        other.adapter = name
+        return other
+
+    def generate(self, question: str, passages: Sequence[Passage]) -> Draft:
+        """Write an answer.
+
+        Raises:
+            GenerationTimeout: it took longer than the limit.
+        """
+        return self.generate_all([(question, passages)])[0]
+
+    def generate_all(self, requests: Sequence[tuple[str, Sequence[Passage]]]) -> list[Draft]:
+        """Write answers to several questions; see `write`."""
+        return self.write(
+            [(question, [passage.text for passage in own]) for question, own in requests]
+        )
+
+    @torch.inference_mode()
+    def write(self, requests: Sequence[tuple[str, Sequence[str]]]) -> list[Draft]:
+        """Write answers to several questions; each is what it would be alone.
+
+        Args:
+            requests: questions with their passages' texts.
+
+        Raises:
+            GenerationTimeout: together they took longer than the limit times their number.
+        """
+        switched = nullcontext() if self.adapters is None else self.adapters.using(self.adapter)
+        with switched:
+            return self._write(requests)
+
+    def _write(self, requests: Sequence[tuple[str, Sequence[str]]]) -> list[Draft]:
+        limit = self.time_limit_seconds
+        deadline = None if limit is None else time.monotonic() + limit * len(requests)
+        sources = [self.encode(question, texts, deadline) for question, texts in requests]
+        encoded = [source.encoded for source in sources if source.encoded is not None]
+        answers = iter(
+            decode(self.base.model, encoded, self.search, banned=self._banned, deadline=deadline)
+        )
+        return [
+            self.draft(source, Decoded((), "end", 0) if source.encoded is None else next(answers))
+            for source in sources
+        ]
+
+    def encode(self, question: str, texts: Sequence[str], deadline: float | None = None) -> Source:
+        """Encode a question with each of its windows.
+
+        Where there are more windows than the decoder reads at once, those go on in which the
+        span head sees the answer most surely.
+
+        Args:
+            question: any text.
+            texts: the passages.
+            deadline: on the clock of `time.monotonic`.
+
+        Raises:
+            GenerationTimeout: the deadline passed before all were encoded.
+        """
+        longest = self._longest_row()
+        asked = shortened(self._ids(question), min(LONGEST_QUESTION, longest // 4))
+        room = longest - passage_offset(len(asked), self.base.special) - 1
+        found = windows(self.base.tokenizer, texts, room, hidden=self._hidden)
+        if not found:
+            return Source(question, None, [], list(texts))
+        if self.base.layout.concatenated:
+            found = found[:FUSED_AT_MOST]
+        batches, states = [], []
+        for at in range(0, len(found), FUSED_AT_MOST):
+            if deadline is not None and time.monotonic() >= deadline:
+                raise self._late()
+            batch = self._batch(asked, found[at : at + FUSED_AT_MOST])
+            batches.append(batch)
+            states.append(
+                self.base.model.states(batch.input_ids[0], batch.attention_mask[0])
+            )  # (P, L) -> (P, L, d)
+        batch, own = batches[0], states[0]
+        if len(batches) > 1:
+            chosen = self._likeliest(batches, states)
+            batch = self._batch(asked, [found[i] for i in chosen])
+            own = self._gathered(chosen, batch, states)
+            found = [found[i] for i in chosen]
+        encoded = self.base.model.fused(batch, own.unsqueeze(0))
+        return Source(question, encoded, self._places(asked, found, batch), list(texts))
+
+    def draft(self, source: Source, answer: Decoded) -> Draft:
+        """Trace and write out a decoded answer."""
+        if source.encoded is None:
+            return Draft((), 0.0, self.digest)
+        if answer.finish == "time":
+            raise self._late()
+        traced = trace(self.base.model, source.encoded, answer.tokens)
+        absent = self._absent(source.encoded, traced)
+        features = {
+            "absent": absent,
+            "absent_token": math.log(max(LEAST, traced.absent)),
+            "log_prob": math.log(max(LEAST, traced.confidence)),
+            "weakest": max(math.log(LEAST), min(*traced.log_probs, traced.end_log_prob, 0.0)),
+            "finished": float(answer.finish == "end"),
+        }
+        if sigmoid(absent) >= self.absent_threshold:
+            return Draft((), traced.confidence, self.digest, features)
+        written = render(answer.tokens, traced, source.places, source.texts, self.base.tokenizer)
+        words = [token for token in written if token.text.strip()]
+        copied = sum(token.pointer is not None for token in words)
+        features |= overlap(source.question, source.texts, written)
+        features |= {"copied": copied / max(1, len(words)), "words": math.log(1 + len(words))}
+        return Draft(written, traced.confidence, self.digest, features)
+
+    def _absent(self, encoded: Encoded, traced: Trace) -> float:
+        """Log-odds of "not in these passages": the span head's, else the decoder's."""
+        if encoded.spans is None:
+            inside = min(1 - LEAST, max(LEAST, traced.absent))
+            return math.log(inside) - math.log1p(-inside)
+        return float(encoded.spans.absent)
+
+    def _ids(self, text: str) -> list[int]:
+        ids = self.base.tokenizer.encode(whole(text), add_special_tokens=False).ids
+        return [token for token in ids if token not in self._hidden]
+
+    def _longest_row(self) -> int:
+        return min(LONGEST_ROW, self.base.max_positions or LONGEST_ROW)
+
+    def _batch(self, asked: list[int], found: Sequence[Window]) -> PassageBatch:
+        rows = [[window.ids for window in found]]
+        return self.base.layout.fuse(
+            [asked], rows, self.base.special, max_positions=self.base.max_positions
+        ).to(self._device)
+
+    def _likeliest(self, batches: Sequence[PassageBatch], states: Sequence[Tensor]) -> list[int]:
+        """Windows, in their order, that lack the answer least; the first ones without a guide."""
+        guide = self.base.model.span_guide
+        count = sum(len(own) for own in states)
+        if guide is None:
+            return list(range(FUSED_AT_MOST))
+        lacking = torch.cat(
+            [
+                guide.lacking(own.unsqueeze(0), batch.copy_mask)[0]
+                for own, batch in zip(states, batches, strict=True)
+            ]
+        ).tolist()
+        return sorted(sorted(range(count), key=lacking.__getitem__)[:FUSED_AT_MOST])
+
+    def _gathered(
+        self, chosen: Sequence[int], batch: PassageBatch, states: Sequence[Tensor]
+    ) -> Tensor:
+        """The chosen windows' states (P, L, d), padded like the batch."""
+        _, rows, length = batch.input_ids.shape
+        gathered = states[0].new_zeros(rows, length, states[0].shape[-1])
+        for row, i in enumerate(chosen):
+            own = states[i // FUSED_AT_MOST][i % FUSED_AT_MOST][:length]
+            gathered[row, : len(own)] = own
+        return gathered * batch.attention_mask[0].unsqueeze(-1)
+
+    def _places(
+        self, asked: list[int], found: Sequence[Window], batch: PassageBatch
+    ) -> list[Pointer | None]:
+        _, _, length = batch.input_ids.shape
+        first = passage_offset(len(asked), self.base.special)
+        places: list[Pointer | None] = []
+        if self.base.layout.concatenated:
+            for window in found:
+                own = [Pointer(window.passage, start, end) for start, end in window.offsets]
+                places += [*([None] * (1 if places else first)), *own]
+            return [*places[: length - 1], *([None] * max(1, length - len(places)))]
+        for window in found:
+            own = [Pointer(window.passage, start, end) for start, end in window.offsets]
+            after = length - first - len(own)
+            places += [*([None] * first), *own, *([None] * after)]
+        return places
+
+    def _late(self) -> GenerationTimeout:
+        return GenerationTimeout(
+            f"the generator did not finish in {self.time_limit_seconds:g} s; raise "
+            "RAG_GENERATE_TIMEOUT_SECONDS or ask with fewer passages"
+        )
+
+
+def shortened(ids: list[int], longest: int) -> list[int]:
+    """A question's tokens; of a very long one its beginning and its end, where questions stand.
+
+    >>> shortened([1, 2, 3, 4, 5], longest=4)
+    [1, 2, 4, 5]
+    """
+    if len(ids) <= longest:
+        return ids
+    half = longest // 2
+    return ids[:half] + ids[-half:]

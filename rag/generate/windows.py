@@ -1,0 +1,73 @@
+"""Passages to token windows that fit the encoder, each token with its characters."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from tokenizers import Tokenizer
+
+SURROGATE = re.compile("[\ud800-\udfff]")
+OVERLAP = 64  # tokens that neighbouring windows share, so that no answer is cut by both
+
+
+@dataclass(frozen=True)
+class Window:
+    """Tokens of a stretch of one passage.
+
+    Attributes:
+        passage: index of the passage.
+        ids: vocabulary ids.
+        offsets: for each token, its characters [start, end) in the passage's text.
+    """
+
+    passage: int
+    ids: list[int]
+    offsets: list[tuple[int, int]]
+
+
+def windows(
+    tokenizer: Tokenizer, texts: Sequence[str], room: int, *, hidden: Collection[int] = ()
+) -> list[Window]:
+    """Tokenise passages; what is longer than `room` tokens becomes several windows.
+
+    Args:
+        tokenizer: without truncation.
+        texts: the passages; one without any tokens gets no window.
+        room: longest window, in tokens.
+        hidden: tokens that are left out: a text may spell out "[SEP]", but must not frame.
+
+    Raises:
+        ValueError: there is no room for a window beyond the overlap.
+    """
+    if room <= OVERLAP:
+        raise ValueError(f"a window needs room for more than {OVERLAP} tokens, got {room}")
+    found = []
+    encodings = tokenizer.encode_batch([whole(text) for text in texts], add_special_tokens=False)
+    for passage, encoding in enumerate(encodings):
+        kept = [i for i, token in enumerate(encoding.ids) if token not in hidden]
+        ids = [encoding.ids[i] for i in kept]
+        offsets = [_without_space(texts[passage], *encoding.offsets[i]) for i in kept]
+        count = len(ids)
+        for begin in range(0, max(1, count - OVERLAP), room - OVERLAP):
+            stop = min(count, begin + room)
+            if stop > begin:
+                found.append(Window(passage, ids[begin:stop], offsets[begin:stop]))
+    return found
+
+
+def whole(text: str) -> str:
+    """A text without halves of surrogate pairs, which tokenizers refuse; as long as before.
+
+    >>> len(whole("a" + chr(0xD800) + "b"))
+    3
+    """
+    return SURROGATE.sub("\ufffd", text)
+
+
+def _without_space(text: str, start: int, end: int) -> tuple[int, int]:
+    """Some tokenizers count the space before a word as the word's."""
+    while start < end and text[start].isspace():
+        start += 1
+    return start, end

@@ -1,0 +1,34 @@
+"""Chooses the number format of training by what the hardware does fast."""
+
+from __future__ import annotations
+
+from typing import Literal, cast, get_args
+
+import torch
+
+from rag.errors import UsageError
+
+Precision = Literal["no", "bf16", "fp16"]
+
+
+def chosen_precision(wanted: str) -> Precision:
+    """`wanted`, or for "auto": bf16 where the hardware has it, fp16 on other GPUs, else none.
+
+    Raises:
+        UsageError: there is no such precision.
+    """
+    if wanted in get_args(Precision):
+        return cast(Precision, wanted)
+    if wanted != "auto":
+        raise UsageError(
+            f"precision is {wanted!r}; it must be auto, {', '.join(get_args(Precision))}"
+        )
+    if torch.cuda.is_available():
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+    return "bf16" if cpu_has_bf16() else "no"
+
+
+def cpu_has_bf16() -> bool:
+    """The CPU multiplies bf16 itself (AMX or AVX-512 BF16); emulated it is slower than float32."""
+    cpu = torch.cpu
+    return bool(cpu._is_amx_tile_supported() or cpu._is_avx512_bf16_supported())

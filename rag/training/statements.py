@@ -1,0 +1,66 @@
+"""Reads premise-hypothesis files: statements that a passage entails or does not."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from rag.errors import TrainingDataError
+from rag.training.data import QuestionRow, lines_of, problem_list
+
+LABELS = ("entailment", "neutral", "contradiction")
+
+
+def read_statements(path: Path | str) -> list[QuestionRow]:
+    """Read a file of natural-language inference as rows without answers.
+
+    Whether a statement follows from a passage and whether a passage answers a question are near
+    relations: both turn on single words. The hypothesis stands where a question would.
+
+    Args:
+        path: JSON lines `{premise, hypothesis, label, source}`, gzipped if the name ends in
+            .gz; `source` may be left out.
+
+    Returns:
+        the rows in order, `entailed` set.
+
+    Raises:
+        TrainingDataError: naming the rows that are not usable and why, or there are none.
+        FileNotFoundError: there is no such file.
+    """
+    path = Path(path)
+    rows: list[QuestionRow] = []
+    problems: list[str] = []
+    for number, line in lines_of(path):
+        try:
+            rows.append(_statement(line, number))
+        except ValueError as error:
+            problems.append(f"row {number}: {error}")
+    if problems:
+        raise TrainingDataError(problem_list(path, problems))
+    if not rows:
+        raise TrainingDataError(f"{path}: no rows")
+    return rows
+
+
+def _statement(line: str, number: int) -> QuestionRow:
+    try:
+        value = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"not JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise ValueError(f"expected an object, got {type(value).__name__}")
+    for name in ("premise", "hypothesis"):
+        if not isinstance(value.get(name), str) or not value[name].strip():
+            raise ValueError(f"{name!r} must be text that is not blank, got {value.get(name)!r}")
+    if value.get("label") not in LABELS:
+        raise ValueError(f"'label' must be one of {', '.join(LABELS)}, got {value.get('label')!r}")
+    return QuestionRow(
+        id=f"statement-{number}",
+        source=str(value.get("source", "statements")),
+        title="statements",
+        question=value["hypothesis"],
+        context=value["premise"],
+        answers=(),
+        entailed=value["label"] == "entailment",
+    )

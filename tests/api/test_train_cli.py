@@ -1,0 +1,144 @@
+"""Checks `rag train generator` as a user calls it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
+from transformers import BartConfig, BartForConditionalGeneration
+
+from api.cli import main
+from rag.generate.saved import load_generator
+
+WORDS = "ada bela was born in aachen bremen celle where and who sang there 19 20 ? .".split()
+
+
+@pytest.fixture
+def rag(monkeypatch, capsys):
+    """Run `rag` in this process and return (exit code, stdout, stderr)."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["rag", *map(str, arguments)])
+        capsys.readouterr()  # what fixtures printed
+        with pytest.raises(SystemExit) as ended:
+            main()
+        captured = capsys.readouterr()
+        return ended.value.code or 0, captured.out, captured.err
+
+    return run
+
+
+@pytest.fixture
+def questions(tmp_path: Path) -> Path:
+    path = tmp_path / "questions.jsonl"
+    rows = []
+    for i in range(12):
+        context = f"Ada was born in {('Aachen', 'Bremen', 'Celle')[i % 3]} . Bela sang there ."
+        answers = [{"text": context[16:22].strip(), "start": 16}] if i % 4 else []
+        rows.append(
+            {
+                "id": str(i),
+                "title": str(i % 4),
+                "question": "Where was Ada born?",
+                "context": context,
+                "answers": answers,
+            }
+        )
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+@pytest.fixture
+def bart(tmp_path: Path) -> Path:
+    names = ["[PAD]", "[unused0]", "[UNK]", "[CLS]", "[SEP]", *WORDS]
+    tokenizer = Tokenizer(models.WordPiece({w: i for i, w in enumerate(names)}, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    network = BartForConditionalGeneration(
+        BartConfig(
+            vocab_size=len(names),
+            d_model=16,
+            encoder_layers=1,
+            decoder_layers=1,
+            encoder_attention_heads=2,
+            decoder_attention_heads=2,
+            encoder_ffn_dim=16,
+            decoder_ffn_dim=16,
+            max_position_embeddings=160,
+            pad_token_id=0,
+            bos_token_id=3,
+            eos_token_id=4,
+            decoder_start_token_id=3,
+            forced_eos_token_id=None,
+        )
+    )
+    network.save_pretrained(tmp_path / "bart")
+    tokenizer.save(str(tmp_path / "bart" / "tokenizer.json"))
+    return tmp_path / "bart"
+
+
+def test_a_run_is_exported_and_gone_on_with(rag, questions, bart, tmp_path) -> None:
+    call = ["train", "generator", "--train", questions, "--dev", questions, "--base", bart]
+    call += ["--out", tmp_path / "run", "--precision", "no", "--curriculum", "answer"]
+    call += ["--held-out", "3", "--typos", "0.5", "--distractors", "1", "--negatives", "0"]
+    code, out, err = rag(*call, "--examples", "20", "--json")
+    assert code == 0, err
+    report = json.loads(out)
+    assert "step 1  examples " in err
+    assert "going on" not in err
+    assert report["examples"] >= 20
+    assert report["settings"]["held_out"] == ["3"]
+    mix, plan = report["settings"]["mix"], report["settings"]["plan"]
+    assert (mix["typo"], mix["several"], mix["negative"]) == (0.5, 1.0, 0.0)
+    assert (plan["easy_examples"], plan["ordered_examples"]) == (0, 15_000)
+    assert "own_f1" in report["dev"]
+    assert load_generator(report["generator"]).digest == report["digest"]
+    assert {path.name for path in (tmp_path / "run").iterdir()} >= {
+        "generator",
+        "report.json",
+        "metrics.jsonl",
+    }
+
+    code, out, err = rag(*call, "--examples", "40")
+    assert code == 0, err
+    assert "going on with the run in" in err
+    assert "sha256 " in out
+    assert "report.json" in out
+
+
+def test_wrong_calls_are_one_line(rag, questions, bart, tmp_path) -> None:
+    def call(*options):
+        code, out, err = rag("train", "generator", *options)
+        assert out == ""
+        assert "Traceback" not in err
+        return code, err
+
+    out = ["--out", tmp_path / "run", "--base", bart]
+    code, err = call("--train", tmp_path / "none.jsonl", *out)
+    assert code == 3
+    assert "no file" in err
+    assert err.count("\n") == 1
+    code, err = call("--train", questions, "--out", tmp_path, "--base", bart)
+    assert code == 2
+    assert "is not empty and no training run" in err
+    code, err = call("--train", questions, *out, "--frozen-heads")
+    assert (code, "--frozen-heads needs --lora-rank" in err) == (2, True)
+    code, err = call("--train", questions, "--out", tmp_path / "run", "--base", tmp_path / "no")
+    assert (code, "no model folder" in err) == (1, True)
+    code, err = call("--train", questions, *out, "--curriculum", "random")
+    assert code == 2
+    assert not (tmp_path / "run").exists()
+
+
+def test_bad_rows_are_named_a_line_each(rag, questions, bart, tmp_path) -> None:
+    with questions.open("a") as file:
+        file.write('{"id": "x"}\n{"id": "y", "question": "Who?", "context": "C", "answers": 3}\n')
+    call = ["--train", questions, "--out", tmp_path / "run", "--base", bart]
+    code, out, err = rag("train", "generator", *call, "--precision", "no")
+    assert (code, out) == (2, ""), err
+    lines = err.splitlines()
+    assert any("row 13: 'context' must be text" in line for line in lines)
+    assert any("row 14: 'answers' must be a list" in line for line in lines)

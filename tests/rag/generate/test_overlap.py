@@ -1,0 +1,33 @@
+import pytest
+
+from rag.generate.overlap import overlap
+from rag.types import Pointer, Token
+
+TEXT = "Ada was born in Aachen. Bela painted the bridge in Hamm."
+
+
+def at(word: str, passage: int = 1) -> list[Token]:
+    start = TEXT.index(word)
+    return [
+        Token("By", 0.9, 0.0, None),
+        Token(word, 0.9, 1.0, Pointer(passage, start, start + len(word))),
+    ]
+
+
+def test_the_answers_sentence_is_compared_with_the_best_one():
+    right = overlap("Where did Bela paint the bridge?", ["", TEXT], at("Hamm"))
+    assert right["sentence_coverage"] == right["coverage"]
+    assert right["sentence_lag"] == 0.0
+    wrong = overlap("Where did Bela paint the bridge?", ["", TEXT], at("Aachen"))
+    assert wrong["coverage"] == right["coverage"] > 0
+    assert wrong["sentence_coverage"] == 0.0
+    assert wrong["sentence_lag"] == right["sentence_coverage"]
+
+
+@pytest.mark.parametrize("tokens", [[], [Token("By", 0.9, 0.0, None)]])
+def test_nothing_copied_is_no_evidence(tokens):
+    assert set(overlap("Where?", [TEXT], tokens).values()) == {0.0}
+
+
+def test_a_question_of_no_content_is_no_evidence():
+    assert set(overlap("?!?", ["", TEXT], at("Hamm")).values()) == {0.0}
