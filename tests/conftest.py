@@ -73,6 +73,7 @@ def settings(tmp_path: Path, word_calibration: Path) -> Settings:
     return Settings(
         home=tmp_path / "home",
         calibration=word_calibration,
+        generator="extractive",
         chunk_tokens=40,
         chunk_overlap_tokens=8,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import (
     BartConfig,
     BartForConditionalGeneration,
@@ -12,6 +13,7 @@ from transformers import (
     T5ForConditionalGeneration,
 )
 
+from rag.generate.base import Base
 from rag.generate.copy_attention import CopyModel
 from rag.generate.fusion import PassageBatch, SpecialIds, fuse
 
@@ -107,3 +109,21 @@ def batch(special: SpecialIds) -> PassageBatch:
         ],
         special,
     )
+
+
+def words(special: dict[int, str], size: int = 40) -> Tokenizer:
+    vocabulary = {special.get(i, f"word{i}"): i for i in range(size)}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="word9"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    return tokenizer
+
+
+@pytest.fixture
+def make_words():
+    """Builds a tokenizer of forty words, some of them named."""
+    return words
+
+
+@pytest.fixture
+def base(make_model, special) -> Base:
+    return Base(make_model(), words({3: "[unused0]"}), special)

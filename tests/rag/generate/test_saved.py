@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tokenizers import Tokenizer, models, pre_tokenizers
 
 from rag.errors import AlreadyExists, DigestMismatch, ModelError
 from rag.generate.base import Base, embedded_base, pretrained_base, random_start
@@ -18,18 +17,6 @@ from rag.generate.layout import Layout
 from rag.generate.saved import load_generator, save_generator, tensors
 
 PREFIX = torch.tensor([[0, 20, 21], [0, 25, 25], [0, 30, 10]])
-
-
-def words(special: dict[int, str], size: int = 40) -> Tokenizer:
-    vocabulary = {special.get(i, f"word{i}"): i for i in range(size)}
-    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="word9"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    return tokenizer
-
-
-@pytest.fixture
-def base(make_model, special) -> Base:
-    return Base(make_model(), words({3: "[unused0]"}), special)
 
 
 def outputs(base: Base, batch: PassageBatch) -> torch.Tensor:
@@ -75,10 +62,12 @@ def test_the_digest_covers_weights_and_threshold(base: Base, tmp_path: Path) -> 
     assert save_generator(tmp_path / "g", base, trained_from="x") != one
 
 
-def test_layout_and_missing_guide_are_kept(make_model, special, batch, tmp_path) -> None:
+def test_layout_and_missing_guide_are_kept(
+    make_model, make_words, special, batch, tmp_path
+) -> None:
     base = Base(
         make_model(guided=False),
-        words({3: "[unused0]"}),
+        make_words({3: "[unused0]"}),
         special,
         layout=Layout(concatenated=True, copying=False),
     )
@@ -205,9 +194,11 @@ def pretrained_folder(base: Base, folder: Path) -> Path:
     return folder
 
 
-def test_pretrained_models_bring_their_own_framing(architecture, base, batch, tmp_path) -> None:
+def test_pretrained_models_bring_their_own_framing(
+    architecture, base, batch, make_words, tmp_path
+) -> None:
     reserved = {"bart": "madeupword0000", "t5": "<extra_id_0>"}[architecture]
-    folder = pretrained_folder(replace(base, tokenizer=words({7: reserved})), tmp_path / "hub")
+    folder = pretrained_folder(replace(base, tokenizer=make_words({7: reserved})), tmp_path / "hub")
     loaded = pretrained_base(str(folder))
     assert loaded.special == base.special
     assert loaded.reserved_id == 7
@@ -220,8 +211,8 @@ def test_pretrained_models_bring_their_own_framing(architecture, base, batch, tm
         pretrained_base(str(folder))
 
 
-def test_unusable_bases_are_one_line(base: Base, tmp_path: Path) -> None:
-    folder = pretrained_folder(replace(base, tokenizer=words({})), tmp_path / "none")
+def test_unusable_bases_are_one_line(base: Base, make_words, tmp_path: Path) -> None:
+    folder = pretrained_folder(replace(base, tokenizer=make_words({})), tmp_path / "none")
     with pytest.raises(ModelError, match="vocabulary has none of"):
         pretrained_base(str(folder))
     (folder / "config.json").write_text('{"model_type": "bert"}')

@@ -1,0 +1,78 @@
+"""Checks that batch rows are read together, and that a bad row costs only itself."""
+
+from dataclasses import replace
+
+import pytest
+
+from api.batch import ReadRow
+from api.reading import ROWS_TOGETHER, given, read_rows
+from rag.errors import GenerationTimeout, QuestionError
+from rag.pipeline import Pipeline
+from rag.types import Decision, Draft, Token
+
+
+class Echo:
+    """Says the question back; notes how many came at once."""
+
+    digest = "echo:0"
+
+    def __init__(self) -> None:
+        self.batches: list[int] = []
+
+    def generate(self, question, passages):
+        return self.generate_all([(question, passages)])[0]
+
+    def generate_all(self, requests):
+        self.batches.append(len(requests))
+        if any(question == "slow" for question, _ in requests):
+            raise GenerationTimeout("too slow")
+        return [
+            Draft((Token(f"{question} {len(passages)}", 1.0, 0.0, None),), 1.0, self.digest)
+            for question, passages in requests
+        ]
+
+
+class Yes:
+    digest = "yes:0"
+
+    def verify(self, claim, evidence):
+        raise AssertionError("not wanted here")
+
+    def decide(self, question, draft, verdicts, passages):
+        return Decision("answered", 1.0, 0.0, None)
+
+
+@pytest.fixture
+def pipeline(monkeypatch) -> Pipeline:
+    monkeypatch.setattr("rag.pipeline.claims_of", lambda question, segments: ())
+    return Pipeline(generator=Echo(), verifier=Yes(), decider=Yes(), source=None)
+
+
+def rows(*questions: str) -> list[ReadRow]:
+    return [ReadRow(id=i, question=q, passages=["a", "b"]) for i, q in enumerate(questions)]
+
+
+def test_rows_are_answered_together_in_their_order(pipeline) -> None:
+    asked = rows(*(f"q{i}" for i in range(ROWS_TOGETHER + 3)))
+    found = list(read_rows(pipeline, asked))
+    assert [row.id for row, _ in found] == [row.id for row in asked]
+    assert [answer.text for _, answer in found] == [f"{row.question} 2" for row in asked]
+    assert pipeline.generator.batches == [ROWS_TOGETHER, 3]
+
+
+@pytest.mark.parametrize(("bad", "error"), [("  ", QuestionError), ("slow", GenerationTimeout)])
+def test_a_bad_row_costs_only_itself(pipeline, bad: str, error: type[Exception]) -> None:
+    found = [answer for _, answer in read_rows(pipeline, rows("a", bad, "b"))]
+    assert isinstance(found[1], error)
+    assert [found[0].text, found[2].text] == ["a 2", "b 2"]
+
+
+def test_given_texts_are_documents_of_their_own() -> None:
+    passages = given(["x", "x", "\ud800"])
+    assert [passage.document.uri for passage in passages] == [
+        "passage:0",
+        "passage:1",
+        "passage:2",
+    ]
+    assert passages[0].text_sha256 == replace(passages[1]).text_sha256 != passages[2].text_sha256
+    assert [passage.version_id for passage in passages] == [0, 1, 2]
