@@ -11,7 +11,7 @@ import typer
 from rich.markup import escape
 
 from api.commands.shared import JsonOption, emit, err, printer, progress_bar
-from rag.errors import MissingDependency, TrainingDataError, UsageError
+from rag.errors import MissingDependency, NotFound, TrainingDataError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,7 +33,11 @@ def train_generator(
     ] = None,
     statements: Annotated[
         Path | None,
-        typer.Option("--statements", metavar="FILE", hidden=True),
+        typer.Option(
+            "--statements",
+            metavar="FILE",
+            help="Premises and hypotheses, JSONL, to learn from what a text does not say.",
+        ),
     ] = None,
     base: Annotated[
         str, typer.Option(help="embedded, hub:NAME@REVISION, a model's or a generator's folder.")
@@ -146,6 +150,40 @@ def train_generator(
         _print_report(report)
 
 
+@train.command("questions")
+def make_questions(
+    paths: Annotated[list[Path], typer.Argument(help="Plain text files, UTF-8.")],
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Questions, JSONL.")],
+    seed: Annotated[int, typer.Option(help="Decides what is asked.")] = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Make training questions from plain text: a piece of a sentence is asked for by the rest.
+
+    They teach where answers stand in texts like yours; mix them with questions that people asked.
+    """
+    from api.batch import check_output
+    from rag.training.data import write_questions
+    from rag.training.synthetic import synthetic_rows
+
+    check_output(out)
+    documents = []
+    for path in paths:
+        try:
+            documents.append((path.stem, path.read_text(encoding="utf-8-sig")))
+        except FileNotFoundError as error:
+            raise NotFound(f"there is no file {path}") from error
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(f"{path} can't be read as UTF-8 text: {error}") from error
+    rows = list(synthetic_rows(documents, seed=seed))
+    if not rows:
+        raise UsageError("nothing can be asked about these texts: give whole sentences in English")
+    write_questions(out, rows)
+    if as_json:
+        emit({"rows": len(rows), "out": str(out)})
+    else:
+        printer().print(f"{len(rows)} questions in {escape(str(out))}", soft_wrap=True)
+
+
 def _print_report(report: dict[str, Any]) -> None:
     out = printer()
     out.print(
@@ -160,6 +198,8 @@ def _print_report(report: dict[str, Any]) -> None:
     run = escape(report["out"])
     out.print(f"generator: {escape(report['generator'])} ({report['weights']} weights)")
     out.print(f"sha256 {report['digest']}")
+    if not report["serves"]:
+        out.print(f"it can't serve yet: {escape(report['why_not'])}", soft_wrap=True)
     if "adapter" in report:
         out.print(f"adapter: {escape(report['adapter'])}")
     out.print(f"report: {run}/report.json")

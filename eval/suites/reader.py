@@ -93,7 +93,7 @@ def run(settings: Settings, data: Path | None) -> Report:
             quoted = _read(home.pipeline(source=PassageText()), stories, _gold)
             quoted_squad = _read(home.pipeline(source=PassageText()), answerable, _gold)
     right = gold.where(lambda row: bool(row.answers))
-    rare = _rare_words(rows)
+    rare = rare_words(rows)
     figures: dict[str, Figure] = {
         "squad2: F1": right.mean(token_f1),
         "squad2: exact match": right.mean(exact_match),
@@ -172,7 +172,7 @@ def _with_typos(row: Question) -> Question:
     return Question(row.id, row.source, row.title, changed, row.context, row.answers)
 
 
-def _rare_words(rows: Sequence[Question]) -> Callable[[Question], bool]:
+def rare_words(rows: Sequence[Question]) -> Callable[[Question], bool]:
     """Whether a gold answer holds a number, or a word that hardly any context holds."""
     counts: dict[str, int] = {}
     for context in {row.context for row in rows}:

@@ -78,7 +78,8 @@ def write_questions(path: Path, rows: Iterable[QuestionRow]) -> None:
     partial = path.with_name(f".partial-{path.name}")
     with partial.open("w", encoding="utf-8") as file:
         for row in rows:
-            file.write(json.dumps(asdict(row), ensure_ascii=False) + "\n")
+            shown = {name: value for name, value in asdict(row).items() if value is not None}
+            file.write(json.dumps(shown, ensure_ascii=False) + "\n")
     partial.replace(path)
 
 

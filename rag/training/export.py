@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import asdict
@@ -29,11 +28,18 @@ from rag.training.generator import dev_questions, train
 from rag.training.settings import GeneratorTraining, Progress
 from rag.training.start import EMBEDDED, is_generator, starting_base
 
-logger = logging.getLogger(__name__)
-
 DECISION_ROWS = 1_000
 METRICS, REPORT = "metrics.jsonl", "report.json"
-DECIDING = ("base", "warm_start", "layout", "copying", "lora_rank", "frozen_heads", "teacher")
+DECIDING = (
+    "base",
+    "warm_start",
+    "layout",
+    "copying",
+    "guided",
+    "lora_rank",
+    "frozen_heads",
+    "teacher",
+)
 RUNNING = {"out", "minutes", "stop_after_steps", "share_cores", "checkpoint_minutes"}
 RUNNING |= {"milestone_minutes", "measure_minutes"}
 """Settings of how a run is run; the same weights have the same digest whatever these are."""
@@ -84,7 +90,7 @@ def check_folder(settings: GeneratorTraining) -> bool:
     """
     for path in (settings.train, settings.dev, settings.statements):
         if path is not None and not path.is_file():
-            raise NotFound(f"there is no file {path}: give a JSON lines file of questions")
+            raise NotFound(f"there is no file {path}: give a JSON lines file")
     out = settings.out
     metrics = out / METRICS
     if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not metrics.is_file())):
@@ -125,7 +131,7 @@ def export(settings: GeneratorTraining, base: Base, figures: Mapping[str, float]
             part["adapter"] = str(folder)
         merge_lora(base.model)
     folder = settings.out / "generator"
-    decision = decided(settings, base)
+    decision, why = decided(settings, base)
     digest = save_generator(
         folder,
         base,
@@ -134,21 +140,25 @@ def export(settings: GeneratorTraining, base: Base, figures: Mapping[str, float]
         settings={n: v for n, v in shown(settings).items() if n not in RUNNING},
         card=card(settings, part),
     )
-    return {**part, "generator": str(folder), "digest": digest}
+    served = {"serves": decision is not None, "why_not": why}
+    return {**part, **served, "generator": str(folder), "digest": digest}
 
 
-def decided(settings: GeneratorTraining, base: Base) -> Decision | None:
-    """Fit the decision on the held-out titles, else on dev; None where there is too little."""
+def decided(settings: GeneratorTraining, base: Base) -> tuple[Decision | None, str | None]:
+    """Fit the decision on the held-out titles, else on dev.
+
+    Returns:
+        the decision; where there are too few questions none, and why.
+    """
     rows = [row for row in read_questions(settings.train) if row.title in set(settings.held_out)]
     if not rows and settings.dev is not None:
         rows = read_questions(settings.dev)
     rows = Random(settings.plan.seed).sample(rows, min(len(rows), DECISION_ROWS))
     base.model.eval()
     try:
-        return fit_decision(base, rows)
+        return fit_decision(base, rows), None
     except UsageError as error:
-        logger.warning("this generator can't serve until its decision is fitted: %s", error)
-        return None
+        return None, f"{error}; give them with --dev or --held-out"
 
 
 def choose_weights(

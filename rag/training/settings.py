@@ -38,6 +38,7 @@ class GeneratorTraining:
         warm_start: false starts from random weights of the same architecture.
         layout: "fusion", each passage in a row of its own, or "concatenated".
         copying: false lets the model generate only.
+        guided: false leaves the span head and its help for the decoder away.
         lora_rank: train adapters of this rank instead of the weights; 0 for none.
         frozen_heads: with adapters, leave pointer, gate and span head as they are.
         teacher: a saved generator to learn from.
@@ -71,6 +72,7 @@ class GeneratorTraining:
     warm_start: bool = True
     layout: str = "fusion"
     copying: bool = True
+    guided: bool = True
     lora_rank: int = 0
     frozen_heads: bool = False
     teacher: str | None = None

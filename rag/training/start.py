@@ -38,13 +38,13 @@ def starting_base(settings: GeneratorTraining) -> Base:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.plan.seed)
         if settings.base == EMBEDDED:
-            base = embedded_base(guided=settings.copying)
+            base = embedded_base(guided=settings.copying and settings.guided)
         elif is_generator(settings.base):
             base = load_generator(settings.base).base
-            if not settings.copying:
+            if not (settings.copying and settings.guided):
                 base.model.span_guide = None
         else:
-            base = pretrained_base(settings.base, guided=settings.copying)
+            base = pretrained_base(settings.base, guided=settings.copying and settings.guided)
         if not settings.warm_start:
             base = random_start(base, seed=settings.plan.seed)
     return replace(base, layout=layout_of(settings))

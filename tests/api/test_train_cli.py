@@ -142,3 +142,30 @@ def test_bad_rows_are_named_a_line_each(rag, questions, bart, tmp_path) -> None:
     lines = err.splitlines()
     assert any("row 13: 'context' must be text" in line for line in lines)
     assert any("row 14: 'answers' must be a list" in line for line in lines)
+
+
+def test_questions_are_made_from_text(rag, tmp_path) -> None:
+    text = tmp_path / "ada.txt"
+    text.write_text("Ada Lovelace was born in London in 1815. The engine had 25,000 parts.")
+    made = tmp_path / "made.jsonl"
+    code, out, _ = rag("train", "questions", text, "--out", made, "--json")
+    assert code == 0
+    rows = [json.loads(line) for line in made.read_text().splitlines()]
+    assert json.loads(out) == {"rows": len(rows), "out": str(made)}
+    assert rows
+    for row in rows:
+        answer = row["answers"][0]
+        assert row["context"][answer["start"] :].startswith(answer["text"])
+        assert "entailed" not in row
+        assert answer["text"] not in row["question"]
+
+
+def test_texts_that_give_no_questions_are_refused(rag, tmp_path) -> None:
+    text = tmp_path / "list.txt"
+    text.write_text("one two three")
+    code, _, err = rag("train", "questions", text, "--out", tmp_path / "made.jsonl")
+    assert code == 2
+    assert "give whole sentences" in err
+    code, _, err = rag("train", "questions", tmp_path / "gone.txt", "--out", tmp_path / "m.jsonl")
+    assert code == 3
+    assert "there is no file" in err
