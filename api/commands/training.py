@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 LINE_SECONDS = 30.0  # between progress lines where there is no terminal
 ORDERED_EXAMPLES = 15_000
+PACKAGES = {name: name for name in ("accelerate", "peft", "matplotlib")}
+PACKAGES |= {"sklearn": "scikit-learn"}
 
 train = typer.Typer(no_args_is_help=True, help="Train models on questions of your own.")
 
@@ -95,11 +97,14 @@ def train_generator(
     import transformers
 
     with _training_packages():
+        import matplotlib  # noqa: F401  # The run would miss it only at its first picture.
+
         from rag.training.batches import BatchPlan
         from rag.training.examples import Mix
-        from rag.training.export import check_folder, train_and_export
+        from rag.training.export import train_and_export
         from rag.training.losses import LossWeights
         from rag.training.precision import chosen_precision
+        from rag.training.resume import check_folder
         from rag.training.settings import GeneratorTraining
 
     shares: dict[str, Any] = {"several": distractors, "negative": negatives, "typo": typos}
@@ -212,9 +217,10 @@ def _training_packages() -> Iterator[None]:
     try:
         yield
     except ImportError as error:
-        if error.name not in ("accelerate", "peft", "matplotlib"):
+        package = PACKAGES.get((error.name or "").partition(".")[0])
+        if package is None:
             raise
-        raise MissingDependency(f"{error.name}: pip install 'grounded-rag[train]'") from error
+        raise MissingDependency(f"{package}: pip install 'grounded-rag[train]'") from error
 
 
 @contextmanager

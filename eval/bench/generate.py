@@ -24,7 +24,6 @@ from rag.generate.copy_attention import Encoded
 from rag.generate.copying import CopyGenerator
 from rag.generate.decode import Search, decode
 from rag.generate.saved import load_generator
-from rag.settings import Settings
 
 SAMPLES = Path(__file__).parents[2] / "knowledge_bases" / "samples"
 PASSAGES = 5
@@ -35,7 +34,7 @@ THREADS = 2
 def main() -> None:
     """Run and print one JSON object."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--generator", default=Settings().generator)
+    parser.add_argument("--generator", default="bundled:generator")
     parser.add_argument("--tokens", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=7)
     options = parser.parse_args()
@@ -93,7 +92,10 @@ def _ours(generator: CopyGenerator, encoded: Encoded, tokens: int, banned: list[
     began = time.perf_counter()
     # The end is banned, so that both write as many.
     (answer,) = decode(
-        generator.base.model, [encoded], Search(max_tokens=tokens - 1), banned=banned
+        generator.base.model,
+        [encoded],
+        Search(max_tokens=tokens - 1, stop_loops=False),
+        banned=banned,
     )
     return (time.perf_counter() - began) / answer.steps
 

@@ -20,7 +20,7 @@ from rag.pipeline import Pipeline
 from rag.settings import Settings
 from rag.training.augment import add_typos
 from rag.training.evaluate import auc
-from rag.types import Answer, Document, Passage
+from rag.types import Answer, Document, Passage, Token
 from rag.words import content_words
 
 SQUAD, FAIRYTALES = "squad2", "fairytaleqa"
@@ -200,13 +200,20 @@ def _pointed(measured: Measured) -> list[float]:
 
 
 def _exact_runs(measured: Measured) -> list[float]:
-    """Of each copied run, whether its characters are those of the passage it points to."""
+    """Of each drafted run, whether its text is what its passage holds between its ends."""
     exact = []
     for answer in measured.answers:
-        for citation in answer.citations:
-            passage = answer.passages[citation.passage]
-            start, end = citation.start - passage.start, citation.end - passage.start
-            exact.append(float(passage.text[start:end] == citation.quote))
+        run: list[Token] = []
+        for token in [*answer.draft.tokens, None]:
+            last = run[-1].pointer if run else None
+            own = token.pointer if token else None
+            if token and own and last and (last.passage, last.end) == (own.passage, own.start):
+                run.append(token)
+                continue
+            if last is not None and run[0].pointer is not None:
+                text = answer.passages[last.passage].text[run[0].pointer.start : last.end]
+                exact.append(float(text == "".join(part.text for part in run)))
+            run = [token] if token and own else []
     return exact
 
 

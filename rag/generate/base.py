@@ -62,6 +62,14 @@ class Base:
         return self.model.reserved_id
 
     @property
+    def framing(self) -> frozenset[int]:
+        """Tokens that texts must not hold: those that frame, and those the model has no row for."""
+        special = (self.special.start, self.special.separator, self.special.padding)
+        ids = (*special, self.model.eos_id, self.model.reserved_id)
+        unknown = range(self.model.seq2seq.config.vocab_size, self.tokenizer.get_vocab_size())
+        return frozenset(token for token in ids if token is not None) | frozenset(unknown)
+
+    @property
     def architecture(self) -> str:
         """A key of `ARCHITECTURES`."""
         return str(self.model.seq2seq.config.model_type)
@@ -150,21 +158,41 @@ def random_start(base: Base, *, seed: int = 0) -> Base:
     old = base.model.seq2seq
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        seq2seq = build(old.config, layer_norm_eps(old))
+        seq2seq = build(old.config, layer_norm_eps(old), own_head=not tied(old))
         seq2seq.set_attn_implementation(old.config._attn_implementation)
         guided = base.model.span_guide is not None
         model = CopyModel(seq2seq, reserved_id=base.model.reserved_id, guided=guided)
     return replace(base, model=model)
 
 
-def build(config: PretrainedConfig, eps: float | None) -> PreTrainedModel:
-    """An encoder-decoder with random weights; `eps` of its LayerNorms, None for its own."""
+def build(
+    config: PretrainedConfig, eps: float | None, *, own_head: bool = False
+) -> PreTrainedModel:
+    """An encoder-decoder with random weights.
+
+    Args:
+        config: of a key of `ARCHITECTURES`.
+        eps: of its LayerNorms; None for the configuration's own.
+        own_head: the output layer has weights of its own, as T5 v1.1's has, whatever the
+            configuration says: transformers ties every T5 that it does not load.
+    """
     network: PreTrainedModel = ARCHITECTURES[config.model_type](config)
+    if own_head and tied(network):
+        whole: Any = network
+        head = whole.get_output_embeddings()
+        weight = torch.randn_like(head.weight) * config.d_model**-0.5
+        head.weight = torch.nn.Parameter(weight)
     for module in network.modules():
         # BART's configuration has no epsilon, and BERT's is another than BART's.
         if eps is not None and isinstance(module, torch.nn.LayerNorm):
             module.eps = eps
     return network
+
+
+def tied(seq2seq: PreTrainedModel) -> bool:
+    """The output layer's weights are the token embedding's."""
+    network: Any = seq2seq
+    return network.get_output_embeddings().weight is network.get_input_embeddings().weight
 
 
 def layer_norm_eps(seq2seq: PreTrainedModel) -> float | None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from rag.calibration import Calibration, LogisticModel
-from rag.decide import Fitted
+from rag.decide import WRITTEN_FEATURES, Fitted
 from rag.errors import MissingDependency, ModelError
 from rag.generate.extractive import ExtractiveGenerator
 from rag.protocols import Embedder, Generator
@@ -52,6 +52,12 @@ def chosen_generator(
     if decision is None:
         raise ModelError(
             f"{settings.generator} has no fitted decision: run rag train generator with --dev"
+        )
+    unknown = set(decision.features) - set(WRITTEN_FEATURES)
+    if unknown:
+        raise ModelError(
+            f"{settings.generator} decides by {min(unknown)}, which this version doesn't know: "
+            "train or save the generator again"
         )
     adapters = None
     if settings.adapters:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor
 
 from rag.calibration import sigmoid
-from rag.errors import GenerationTimeout, NotFound
+from rag.errors import GenerationTimeout, ModelError, NotFound, UsageError
 from rag.generate.base import Base
 from rag.generate.copy_attention import Encoded
 from rag.generate.decode import GREEDY, Decoded, Search, decode
@@ -22,8 +23,9 @@ from rag.generate.fusion import PassageBatch, passage_offset
 from rag.generate.overlap import overlap
 from rag.generate.provenance import Trace, trace
 from rag.generate.render import render
-from rag.generate.windows import Window, whole, windows
+from rag.generate.windows import OVERLAP, Window, windows
 from rag.types import Draft, Passage, Pointer
+from rag.words import whole
 
 if TYPE_CHECKING:
     from rag.training.adapters import AdapterSwitch  # peft is optional
@@ -57,7 +59,8 @@ class CopyGenerator:
     Args:
         base: model, tokenizer and framing ids.
         digest: name and sha256 of the weights, with what was calibrated on them.
-        absent_threshold: probability of "not in these passages" from which on a draft is empty.
+        absent_threshold: probability of "not in these passages" from which on a draft is empty;
+            1 leaves it to the decision, which weighs that among other evidence.
         search: how tokens are chosen.
         time_limit_seconds: for one question; None for no limit.
         adapters: low-rank adapters of the model, by name.
@@ -68,7 +71,7 @@ class CopyGenerator:
         base: Base,
         digest: str,
         *,
-        absent_threshold: float = 0.5,
+        absent_threshold: float = 1.0,
         search: Search = GREEDY,
         time_limit_seconds: float | None = None,
         adapters: AdapterSwitch | None = None,
@@ -84,8 +87,12 @@ class CopyGenerator:
         reserved = [] if model.reserved_id is None else [model.reserved_id]
         self._banned = [*reserved, special.padding]
         framing = {special.separator, special.padding, model.eos_id, *reserved}
-        self._hidden = framing | ({special.start} if special.start is not None else set())
+        framing |= {special.start} if special.start is not None else set()
+        size = model.seq2seq.config.vocab_size  # tokenizers may know more tokens
+        self._hidden = framing | set(range(size, base.tokenizer.get_vocab_size()))
         self._device = next(base.model.parameters()).device
+        self._turn = threading.Lock()
+        self._check_room()
 
     def adapted(self, name: str) -> CopyGenerator:
         """The same generator with one of its adapters switched on for each of its calls.
@@ -124,13 +131,21 @@ class CopyGenerator:
         Raises:
             GenerationTimeout: together they took longer than the limit times their number.
         """
-        switched = nullcontext() if self.adapters is None else self.adapters.using(self.adapter)
-        with switched:
-            return self._write(requests)
-
-    def _write(self, requests: Sequence[tuple[str, Sequence[str]]]) -> list[Draft]:
         limit = self.time_limit_seconds
         deadline = None if limit is None else time.monotonic() + limit * len(requests)
+        # One at a time: torch uses all cores for one question, and threads would only wait.
+        if not self._turn.acquire(timeout=-1 if limit is None else limit * len(requests)):
+            raise self._late()
+        try:
+            adapters = self.adapters
+            with nullcontext() if adapters is None else adapters.using(self.adapter):
+                return self._write(requests, deadline)
+        finally:
+            self._turn.release()
+
+    def _write(
+        self, requests: Sequence[tuple[str, Sequence[str]]], deadline: float | None
+    ) -> list[Draft]:
         sources = [self.encode(question, texts, deadline) for question, texts in requests]
         encoded = [source.encoded for source in sources if source.encoded is not None]
         answers = iter(
@@ -163,22 +178,14 @@ class CopyGenerator:
             return Source(question, None, [], list(texts))
         if self.base.layout.concatenated:
             found = found[:FUSED_AT_MOST]
-        batches, states = [], []
-        for at in range(0, len(found), FUSED_AT_MOST):
-            if deadline is not None and time.monotonic() >= deadline:
-                raise self._late()
-            batch = self._batch(asked, found[at : at + FUSED_AT_MOST])
-            batches.append(batch)
-            states.append(
-                self.base.model.states(batch.input_ids[0], batch.attention_mask[0])
-            )  # (P, L) -> (P, L, d)
-        batch, own = batches[0], states[0]
-        if len(batches) > 1:
-            chosen = self._likeliest(batches, states)
-            batch = self._batch(asked, [found[i] for i in chosen])
-            own = self._gathered(chosen, batch, states)
-            found = [found[i] for i in chosen]
-        encoded = self.base.model.fused(batch, own.unsqueeze(0))
+        if deadline is not None and time.monotonic() >= deadline:
+            raise self._late()
+        if len(found) > FUSED_AT_MOST:
+            found, batch, states = self._likeliest(asked, found, deadline)
+        else:
+            batch = self._batch(asked, found)
+            states = self._states(batch)
+        encoded = self.base.model.fused(batch, states.unsqueeze(0))
         return Source(question, encoded, self._places(asked, found, batch), list(texts))
 
     def draft(self, source: Source, answer: Decoded) -> Draft:
@@ -216,6 +223,23 @@ class CopyGenerator:
         ids = self.base.tokenizer.encode(whole(text), add_special_tokens=False).ids
         return [token for token in ids if token not in self._hidden]
 
+    def _check_room(self) -> None:
+        """Refuse a model that can't read a window or write an answer.
+
+        Raises:
+            ModelError: its position table is too short for any window.
+            UsageError: it is too short for the longest answer.
+        """
+        longest = self._longest_row()
+        if longest - longest // 4 - passage_offset(0, self.base.special) - 1 <= OVERLAP:
+            raise ModelError(f"the generator reads {longest} tokens, too few for a passage")
+        positions = self.base.max_positions
+        if positions is not None and self.search.max_tokens + 2 > positions:
+            raise UsageError(
+                f"answers of {self.search.max_tokens} tokens are too long for this generator; "
+                f"set RAG_ANSWER_TOKENS to at most {positions - 2}"
+            )
+
     def _longest_row(self) -> int:
         return min(LONGEST_ROW, self.base.max_positions or LONGEST_ROW)
 
@@ -225,30 +249,42 @@ class CopyGenerator:
             [asked], rows, self.base.special, max_positions=self.base.max_positions
         ).to(self._device)
 
-    def _likeliest(self, batches: Sequence[PassageBatch], states: Sequence[Tensor]) -> list[int]:
-        """Windows, in their order, that lack the answer least; the first ones without a guide."""
-        guide = self.base.model.span_guide
-        count = sum(len(own) for own in states)
-        if guide is None:
-            return list(range(FUSED_AT_MOST))
-        lacking = torch.cat(
-            [
-                guide.lacking(own.unsqueeze(0), batch.copy_mask)[0]
-                for own, batch in zip(states, batches, strict=True)
-            ]
-        ).tolist()
-        return sorted(sorted(range(count), key=lacking.__getitem__)[:FUSED_AT_MOST])
+    def _states(self, batch: PassageBatch) -> Tensor:
+        """Encoder states of one question's windows: (1, P, L) to (P, L, d)."""
+        return self.base.model.states(batch.input_ids[0], batch.attention_mask[0])
 
-    def _gathered(
-        self, chosen: Sequence[int], batch: PassageBatch, states: Sequence[Tensor]
-    ) -> Tensor:
-        """The chosen windows' states (P, L, d), padded like the batch."""
+    def _likeliest(
+        self, asked: list[int], found: list[Window], deadline: float | None
+    ) -> tuple[list[Window], PassageBatch, Tensor]:
+        """The windows, in their order, that lack the answer least; the first without a guide.
+
+        Only the states of the best so far are kept.
+
+        Returns:
+            the windows, their batch, their states (P, L, d).
+        """
+        guide = self.base.model.span_guide
+        kept: list[tuple[float, int, Tensor]] = []
+        for at in range(0, len(found), FUSED_AT_MOST):
+            if deadline is not None and time.monotonic() >= deadline:
+                raise self._late()
+            batch = self._batch(asked, found[at : at + FUSED_AT_MOST])
+            states = self._states(batch)
+            lacking = [0.0] * len(states)
+            if guide is not None:
+                lacking = guide.lacking(states.unsqueeze(0), batch.copy_mask)[0].tolist()
+            kept += [(lacking[i], at + i, states[i].clone()) for i in range(len(states))]
+            kept = sorted(kept, key=lambda one: one[:2])[:FUSED_AT_MOST]
+            if guide is None:
+                break
+        kept.sort(key=lambda one: one[1])
+        chosen = [found[i] for _, i, _ in kept]
+        batch = self._batch(asked, chosen)
         _, rows, length = batch.input_ids.shape
-        gathered = states[0].new_zeros(rows, length, states[0].shape[-1])
-        for row, i in enumerate(chosen):
-            own = states[i // FUSED_AT_MOST][i % FUSED_AT_MOST][:length]
-            gathered[row, : len(own)] = own
-        return gathered * batch.attention_mask[0].unsqueeze(-1)
+        gathered = states.new_zeros(rows, length, states.shape[-1])
+        for row, (_, _, own) in enumerate(kept):
+            gathered[row, : min(length, len(own))] = own[:length]
+        return chosen, batch, gathered * batch.attention_mask[0].unsqueeze(-1)
 
     def _places(
         self, asked: list[int], found: Sequence[Window], batch: PassageBatch

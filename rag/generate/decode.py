@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -29,6 +31,7 @@ from rag.generate.span_guide import run_state
 Finish = Literal["end", "length", "loop", "time"]
 CLOSE_CALL = 1e-3  # nats; rounding moves log-probabilities by less than a hundredth of this
 QUESTIONS_TOGETHER = 16
+DRAWING = threading.Lock()
 LOOP_REPEATS = 3
 LONGEST_LOOP = 12  # tokens
 
@@ -47,6 +50,7 @@ class Search:
         top_p: draw among the likeliest tokens with this mass.
         repetition_penalty: above 1, tokens that were used become less likely.
         seed: of the draws; the same seed draws the same answer.
+        stop_loops: end an answer that says the same three times in a row.
     """
 
     max_tokens: int = 64
@@ -58,6 +62,7 @@ class Search:
     top_p: float = 1.0
     repetition_penalty: float = 1.0
     seed: int = 0
+    stop_loops: bool = True
 
     def __post_init__(self) -> None:
         limits = (
@@ -136,7 +141,12 @@ def decode(
 
     Returns:
         an answer for each question.
+
+    Raises:
+        ValueError: several questions were encoded as one.
     """
+    if any(one.source_ids.shape[0] != 1 for one in encoded):
+        raise ValueError("each question needs to be encoded on its own")
     answers: list[Decoded | None] = [None] * len(encoded)
     if search.greedy:
         # Questions of like length share a batch, which wastes the least on padding.
@@ -172,32 +182,69 @@ def _run(
         ended=torch.zeros(rows, dtype=torch.bool, device=device),
     )
     clock = Deadline(deadline)
-    with torch.random.fork_rng(enabled=search.sample):
-        if search.sample:
-            torch.manual_seed(search.seed)
-        network: Any = MixtureModel(model)
+    stops: list[StoppingCriteria] = [clock]
+    sources = encoded.source_ids.masked_fill(~encoded.copy_mask, -1).tolist()
+    if search.stop_loops:
+        stops.append(LoopStop(sources))
+    start = torch.full((count, 1), model.start_id, device=device)
+    network: Any = MixtureModel(model)
+    with _draws(search):
         sequences = network.generate(
-            torch.full((count, 1), model.start_id, device=device),
+            start,
+            attention_mask=torch.ones_like(start),
             generation_config=search.configured(model),
-            stopping_criteria=StoppingCriteriaList([LoopStop(), clock]),
+            stopping_criteria=StoppingCriteriaList(stops),
             past_key_values=EncoderDecoderCache(DynamicCache(), DynamicCache()),
             call=call,
         )
-    answers = [_answer(row, model.eos_id, clock.struck) for row in sequences[:, 1:].tolist()]
+    answers = [
+        _answer(row, source, search, model.eos_id, clock.struck)
+        for row, source in zip(sequences[:, 1:].tolist(), sources, strict=True)
+    ]
     return answers, call.close[:: search.beams].tolist()
 
 
-def _answer(tokens: list[int], eos_id: int, out_of_time: bool) -> Decoded:
+@contextmanager
+def _draws(search: Search) -> Iterator[None]:
+    """Seed the draws of one search, which have the process's generator for themselves."""
+    if not search.sample:
+        yield
+        return
+    with DRAWING, torch.random.fork_rng():
+        torch.manual_seed(search.seed)
+        yield
+
+
+def _answer(
+    tokens: list[int], source: Sequence[int], search: Search, eos_id: int, out_of_time: bool
+) -> Decoded:
     ended = eos_id in tokens
     if ended:
         tokens = tokens[: tokens.index(eos_id)]
-    period = loop_period(tokens)
+    period = looping(tokens, source) if search.stop_loops else 0
     if period:  # The end may follow only as padding.
         first_round = tokens[: len(tokens) - period * (LOOP_REPEATS - 1)]
         return Decoded(tuple(first_round), "loop", len(tokens))
     if ended:
         return Decoded(tuple(tokens), "end", len(tokens) + 1)
-    return Decoded(tuple(tokens), "time" if out_of_time else "length", len(tokens))
+    kept = tuple(tokens[: search.max_tokens])
+    return Decoded(kept, "time" if out_of_time else "length", len(tokens))
+
+
+def looping(tokens: Sequence[int], source: Sequence[int]) -> int:
+    """Period of a repetition at the end that the source does not hold; 0 without one.
+
+    "1,000,000,000" says ",000" three times because the source does.
+
+    >>> [looping([1, 2, 2, 2], [2, 1]), looping([1, 2, 2, 2], [1, 2, 2, 2])]
+    [1, 0]
+    """
+    period = loop_period(tokens)
+    tail = list(tokens[-LOOP_REPEATS * period :]) if period else []
+    starts = range(len(source) - len(tail) + 1) if tail else ()
+    if any(list(source[at : at + len(tail)]) == tail for at in starts):
+        return 0
+    return period
 
 
 def loop_period(tokens: Sequence[int]) -> int:
@@ -214,12 +261,21 @@ def loop_period(tokens: Sequence[int]) -> int:
 
 
 class LoopStop(StoppingCriteria):
-    """Stops a sequence that says the same three times in a row."""
+    """Stops a sequence that says the same three times in a row, unless its source does.
+
+    Args:
+        sources: each question's source tokens.
+    """
+
+    def __init__(self, sources: Sequence[Sequence[int]]) -> None:
+        self.sources = sources
 
     def __call__(self, input_ids: Tensor, scores: Any, **_: Any) -> Tensor:
-        """(B, T) tokens to (B,) booleans."""
-        looping = [loop_period(row) > 0 for row in input_ids[:, 1:].tolist()]
-        return torch.tensor(looping, device=input_ids.device)
+        """(B, T) tokens to (B,) booleans; rows of one question follow each other."""
+        rows = input_ids[:, 1:].tolist()
+        each = len(rows) // len(self.sources)
+        ends = [looping(row, self.sources[r // each]) > 0 for r, row in enumerate(rows)]
+        return torch.tensor(ends, device=input_ids.device)
 
 
 class Deadline(StoppingCriteria):
@@ -267,10 +323,14 @@ class MixtureModel(PreTrainedModel, GenerationMixin):  # type: ignore[no-untyped
         input_ids: Tensor,
         call: Call,
         past_key_values: EncoderDecoderCache | None = None,
+        attention_mask: Tensor | None = None,
         use_cache: bool = True,
         return_dict: bool = True,
     ) -> CausalLMOutput:
-        """Log P of the token after each sequence: (B, T) tokens to (B, 1, V)."""
+        """Log P of the token after each sequence: (B, T) tokens to (B, 1, V).
+
+        The prefix has no padding, so its attention mask says nothing.
+        """
         encoded, run = call.encoded, None
         if self.copy_model.span_guide is not None:
             run = run_state(input_ids[:, :-1], encoded.source_ids, encoded.copy_mask)

@@ -8,7 +8,15 @@ from rag.sentences import sentence_spans
 from rag.types import Pointer, Token
 from rag.words import content_words
 
-NAMES = ("coverage", "sentence_coverage", "sentence_lag")
+NAMES = (
+    "coverage",
+    "sentence_coverage",
+    "sentence_lag",
+    "missing",
+    "sentence_missing",
+    "low_coverage",
+)
+LOW = 0.6  # of a question's content words; a passage with fewer is hardly about it
 
 
 def overlap(question: str, texts: Sequence[str], tokens: Sequence[Token]) -> dict[str, float]:
@@ -25,7 +33,8 @@ def overlap(question: str, texts: Sequence[str], tokens: Sequence[Token]) -> dic
     Returns:
         coverage: share of the question's content words in the passage of the first copied word;
         sentence_coverage: in the sentence of that word; sentence_lag: how far that is behind
-        the passage's best sentence. Zeros where nothing was copied.
+        the passage's best sentence; missing, sentence_missing: how many words are not there;
+        low_coverage: how far coverage is below `LOW`. Zeros where nothing was copied.
     """
     wanted = set(content_words(question))
     first = next((token.pointer for token in tokens if token.pointer is not None), None)
@@ -37,10 +46,14 @@ def overlap(question: str, texts: Sequence[str], tokens: Sequence[Token]) -> dic
         for span in sentence_spans(text)
     }
     own = max((share for span, share in shares.items() if _overlaps(span, first)), default=0.0)
+    coverage = len(wanted & set(content_words(text))) / len(wanted)
     return {
-        "coverage": len(wanted & set(content_words(text))) / len(wanted),
+        "coverage": coverage,
         "sentence_coverage": own,
         "sentence_lag": max(shares.values(), default=own) - own,
+        "missing": (1 - coverage) * len(wanted),
+        "sentence_missing": (1 - own) * len(wanted),
+        "low_coverage": max(0.0, LOW - coverage),
     }
 
 

@@ -38,7 +38,8 @@ class Trace:
     @property
     def confidence(self) -> float:
         """Probability of the sequence, normalised by length: exp of the mean log-probability."""
-        return math.exp((sum(self.log_probs) + self.end_log_prob) / (len(self.log_probs) + 1))
+        mean = (sum(self.log_probs) + self.end_log_prob) / (len(self.log_probs) + 1)
+        return math.exp(min(0.0, mean))
 
 
 @torch.inference_mode()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from tokenizers import Tokenizer
@@ -19,15 +19,6 @@ STARTS = ("▁", "Ġ")  # how SentencePiece and byte-level vocabularies mark the
 CONTINUES = "##"  # how WordPiece marks what is not the start of one
 
 
-@dataclass(frozen=True)
-class _Word:
-    """Tokens [first, last] of an answer that make a word; `source` where all of it was copied."""
-
-    first: int
-    last: int
-    source: Pointer | None
-
-
 def render(
     tokens: Sequence[int],
     traced: Trace,
@@ -37,9 +28,9 @@ def render(
 ) -> tuple[Token, ...]:
     """Write an answer out, a token a word.
 
-    Words copied from neighbouring places become the source's own characters with what stands
-    between them, so that case, accents and digits are exact. A word counts as copied only if
-    all its pieces were, in a row, and the source has no longer word there.
+    Tokens copied from neighbouring places are a run, which becomes the source's own characters
+    with what stands between them, so that case, accents and digits are exact. A run begins and
+    ends where words do, in the source and in the answer: pieces of longer words count as written.
 
     Args:
         tokens: the answer.
@@ -49,86 +40,173 @@ def render(
         tokenizer: the generator's.
 
     Returns:
-        tokens whose texts join to the answer. White space between words belongs to the word
-        after it, except before a new run, where it is a written token of its own.
+        tokens whose texts join to the answer. White space between the words of a run belongs to
+        the word after it; before a new run it is a written token of its own.
     """
-    pieces = [tokenizer.id_to_token(token) or "" for token in tokens]
+    spelling = _Spelling(tokenizer, tokens)
+    sources = [None if p is None else places[p] for p in traced.pointers]
+    for first, last in list(_runs(traced, sources)):
+        _trim(first, last, sources, texts, spelling)
     written: list[Token] = []
-    before: _Word | None = None
     ending = ""  # last character so far
-    for first, last in _spans(pieces):
-        word = _Word(first, last, _source(first, last, traced, places, texts))
-        log_prob = sum(traced.log_probs[first : last + 1])
-        share = min(traced.copy_shares[first : last + 1])
-        pointer = word.source
-        goes_on = before is not None and _continues(before, word, traced)
-        if pointer is None:
-            text = tokenizer.decode(list(tokens[first : last + 1])).strip()
-            text = text.removeprefix(CONTINUES)
+    for first, last in _stretches(traced, sources):
+        if sources[first] is None:
+            words = spelling.words(first, last, ending)
         else:
-            if goes_on and before is not None and before.source is not None:
-                pointer = Pointer(pointer.passage, before.source.end, pointer.end)
-            text = texts[pointer.passage][pointer.start : pointer.end]
-        if not text:
-            continue
-        if ending and not goes_on and _apart(ending, text[0], pieces[first]):
-            if pointer is not None:
+            words = _quoted(first, last, sources, texts)
+            shown = words[0].text[:1] if words else ""
+            if ending and shown and _apart(ending, shown):
                 written.append(Token(" ", 1.0, 0.0, None))
-            else:
-                text = " " + text
-        written.append(Token(text, math.exp(min(0.0, log_prob)), share, pointer))
-        before, ending = word, text[-1]
+        for word in words:
+            chosen = slice(word.first, word.last + 1)
+            probability = math.exp(min(0.0, sum(traced.log_probs[chosen])))
+            share = min(traced.copy_shares[chosen])
+            written.append(Token(word.text, probability, share, word.source))
+            ending = word.text[-1]
     return tuple(written)
 
 
-def _spans(pieces: Sequence[str]) -> list[tuple[int, int]]:
-    """First and last token of each word."""
-    spans: list[tuple[int, int]] = []
-    for i, piece in enumerate(pieces):
-        goes_on = piece.startswith(CONTINUES) or (
-            i > 0
-            and _marks(pieces)
-            and not piece.startswith(STARTS)
-            and piece[:1].isalnum()
-            and pieces[i - 1][-1:].isalnum()
-        )
-        if goes_on and spans:
-            spans[-1] = (spans[-1][0], i)
-        else:
-            spans.append((i, i))
-    return spans
+@dataclass(frozen=True)
+class _Word:
+    """What tokens [first, last] of an answer say; `source` where it was copied."""
+
+    first: int
+    last: int
+    text: str
+    source: Pointer | None
 
 
-def _marks(pieces: Sequence[str]) -> bool:
-    """Whether the vocabulary marks the starts of words."""
-    return any(piece.startswith(STARTS) for piece in pieces)
+class _Spelling:
+    """How an answer's tokens make words, by the kind of vocabulary."""
+
+    def __init__(self, tokenizer: Tokenizer, tokens: Sequence[int]) -> None:
+        self.tokenizer = tokenizer
+        self.tokens = tokens
+        self.pieces = [tokenizer.id_to_token(token) or "" for token in tokens]
+        self.marked = type(tokenizer.model).__name__ in ("BPE", "Unigram")
+
+    def goes_on(self, i: int) -> bool:
+        """Whether token i continues the word of the token before it."""
+        piece = self.pieces[i]
+        if not self.marked:
+            return piece.startswith(CONTINUES) and piece != CONTINUES
+        return not piece.startswith(STARTS)
+
+    def words(self, first: int, last: int, ending: str) -> list[_Word]:
+        """The words of written tokens, each with the space before it; empty ones left out."""
+        found: list[_Word] = []
+        i = first
+        while i <= last:
+            j = i
+            while j < last and self.goes_on(j + 1):
+                j += 1
+            text = self.tokenizer.decode(list(self.tokens[i : j + 1])).strip()
+            if not self.marked:
+                text = text.removeprefix(CONTINUES) if self.goes_on(i) else text
+            if text:
+                if ending and not self.goes_on(i) and (self.marked or _apart(ending, text[0])):
+                    text = " " + text
+                found.append(_Word(i, j, text, None))
+                ending = text[-1]
+            i = j + 1
+        return found
 
 
-def _source(
+def _runs(traced: Trace, sources: Sequence[Pointer | None]) -> Iterator[tuple[int, int]]:
+    """First and last token of each run: copied from one source position after the other."""
+    for first, last in _stretches(traced, sources):
+        if sources[first] is not None:
+            yield first, last
+
+
+def _stretches(traced: Trace, sources: Sequence[Pointer | None]) -> Iterator[tuple[int, int]]:
+    """First and last token of each run, and of each stretch of written tokens."""
+    first = 0
+    for i in range(1, len(sources) + 1):
+        if i < len(sources) and _together(i, traced, sources):
+            continue
+        if sources:
+            yield first, i - 1
+        first = i
+
+
+def _together(i: int, traced: Trace, sources: Sequence[Pointer | None]) -> bool:
+    """Whether token i belongs to the run, or to the written stretch, of the one before it."""
+    before, after = sources[i - 1], sources[i]
+    if before is None or after is None:
+        return before is after
+    last, own = traced.pointers[i - 1], traced.pointers[i]
+    return last is not None and own == last + 1 and before.passage == after.passage
+
+
+def _trim(
     first: int,
     last: int,
-    traced: Trace,
-    places: Sequence[Pointer | None],
+    sources: list[Pointer | None],
     texts: Sequence[str],
-) -> Pointer | None:
-    """Characters that a word was copied from; None if not all of it was."""
-    begin = traced.pointers[first]
-    if begin is None or traced.pointers[first : last + 1] != tuple(
-        range(begin, begin + last + 1 - first)
-    ):
-        return None
-    start, end = places[begin], places[begin + last - first]
-    if start is None or end is None or start.passage != end.passage:
-        return None
-    text = texts[start.passage]
-    inside = (start.start > 0 and _same_word(text[start.start - 1], text[start.start])) or (
-        end.end < len(text) and end.end > 0 and _same_word(text[end.end - 1], text[end.end])
-    )
-    return None if inside else Pointer(start.passage, start.start, end.end)
+    spelling: _Spelling,
+) -> None:
+    """Count pieces of longer words at a run's ends as written, in place."""
+
+    def cut(i: int, *, at_start: bool) -> bool:
+        place = sources[i]
+        if place is None:
+            return False
+        offset = place.start if at_start else place.end
+        return place.start == place.end or _inside_word(texts[place.passage], offset)
+
+    begin, end = first, last
+    while begin <= end and cut(begin, at_start=True):
+        begin += 1
+    written_on = end + 1 < len(sources) and sources[end + 1] is None and spelling.goes_on(end + 1)
+    joins = written_on and spelling.pieces[end + 1].removeprefix(CONTINUES)[:1].isalnum()
+    while end >= begin and (joins or cut(end, at_start=False)):
+        # A word that goes on in the answer takes all of its own pieces along.
+        place = sources[end]
+        joins = joins and place is not None and _inside_word(texts[place.passage], place.start)
+        end -= 1
+    for i in [*range(first, begin), *range(end + 1, last + 1)]:
+        sources[i] = None
 
 
-def _same_word(left: str, right: str) -> bool:
-    """Whether no word ends between two characters; wide scripts write words without spaces."""
+def _quoted(
+    first: int, last: int, sources: Sequence[Pointer | None], texts: Sequence[str]
+) -> list[_Word]:
+    """A run's words, each with the characters between it and the one before."""
+    words: list[_Word] = []
+    done: int | None = None  # characters up to here are written
+    i = first
+    while i <= last:
+        j, place = i, sources[i]
+        assert place is not None
+        text, stop = texts[place.passage], place.end
+        while j < last:
+            following = sources[j + 1]
+            assert following is not None
+            if following.start >= stop and not _inside_word(text, stop):
+                break
+            stop = max(stop, following.end)
+            j += 1
+        start = place.start if done is None else done
+        if stop > start:
+            words.append(_Word(i, j, text[start:stop], Pointer(place.passage, start, stop)))
+            done = stop
+        i = j + 1
+    return words
+
+
+def _inside_word(text: str, offset: int) -> bool:
+    """Whether an offset is inside a word or a number, not at its border.
+
+    Wide scripts write words without spaces, so every character is one there.
+    """
+    if not 0 < offset < len(text):
+        return False
+    left, right = text[offset - 1], text[offset]
+    if left.isdigit() and right in ".,":
+        return text[offset + 1 : offset + 2].isdigit()
+    if left in ".," and right.isdigit():
+        return text[max(0, offset - 2) : offset - 1].isdigit()
     return all(
         (letter.isalnum() or unicodedata.combining(letter))
         and unicodedata.east_asian_width(letter) not in "WF"
@@ -136,21 +214,9 @@ def _same_word(left: str, right: str) -> bool:
     )
 
 
-def _continues(before: _Word, word: _Word, traced: Trace) -> bool:
-    """Whether a copied word follows the one before it, in the source as in the answer."""
-    last, first = traced.pointers[before.last], traced.pointers[word.first]
-    return (
-        before.source is not None
-        and word.source is not None
-        and before.last + 1 == word.first
-        and last is not None
-        and first == last + 1
-    )
-
-
-def _apart(left: str, right: str, piece: str) -> bool:
+def _apart(left: str, right: str) -> bool:
     """Whether a space belongs between two characters that no source text joins."""
-    if left.isspace() or right.isspace() or piece.startswith(CONTINUES):
+    if left.isspace() or right.isspace():
         return False
     if left in OPENING or right in CLOSING:
         return False

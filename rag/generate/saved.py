@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 from transformers import AutoConfig
 
-from rag.errors import AlreadyExists, DigestMismatch, ModelError
+from rag.errors import AlreadyExists, DigestMismatch, ModelError, UsageError
 from rag.generate.base import (
     ARCHITECTURES,
     Base,
@@ -27,80 +24,30 @@ from rag.generate.base import (
     layer_norm_eps,
     open_tokenizer,
     pretrained_base,
+    tied,
 )
 from rag.generate.copy_attention import CopyModel
 from rag.generate.fusion import SpecialIds
 from rag.generate.layout import Layout
+from rag.generate.manifest import (
+    FORMAT,
+    MANIFEST,
+    Decision,
+    Framing,
+    Manifest,
+    manifest_bytes,
+    read_manifest,
+    sha256_of,
+)
+from rag.generate.publish import new_partial, publish
 from rag.generate.warm_start import MINILM
 from rag.models import resolve
 
 if TYPE_CHECKING:
     from rag.training.adapters import AdapterSwitch
 
-FORMAT = 1
-MANIFEST = "generator.json"
 WEIGHTS = "weights.safetensors"
 CONFIG, TOKENIZER, CARD = "config.json", "tokenizer.json", "README.md"
-
-
-class Framing(BaseModel):
-    """`SpecialIds` on disk."""
-
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
-
-    start: int | None
-    separator: int
-    padding: int
-
-
-class Decision(BaseModel):
-    """A logistic regression on disk: how likely an answer is right, and when it is served."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    features: tuple[str, ...]
-    weights: tuple[float, ...]
-    intercept: float
-    threshold: float = Field(ge=0, le=1)
-
-    @model_validator(mode="after")
-    def _one_weight_a_feature(self) -> Decision:
-        if len(self.features) != len(self.weights):
-            raise ValueError(f"{len(self.features)} features, {len(self.weights)} weights")
-        return self
-
-
-class Manifest(BaseModel):
-    """generator.json: what the weights are of, the calibration, and every file's digest.
-
-    Attributes:
-        base: model reference that config, tokenizer and the tensors not stored come from; None
-            if the folder holds everything.
-        base_sha256: digest of that model's weights.
-        layer_norm_eps: of a BART, whose configuration has none.
-        absent_threshold: probability of "not in these passages" from which it is the answer.
-        decision: which answers are served; None if that was never fitted.
-        trained_from: what the training started from, in words.
-        files: sha256 of every other file in the folder.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    format: int
-    architecture: Literal["bart", "t5"]
-    base: str | None
-    base_sha256: str | None
-    guided: bool
-    concatenated: bool = False
-    copying: bool = True
-    reserved_token: str
-    framing: Framing
-    layer_norm_eps: float | None
-    absent_threshold: float = Field(ge=0, le=1)
-    decision: Decision | None = None
-    trained_from: str
-    settings: dict[str, Any]
-    files: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -130,7 +77,7 @@ def save_generator(
     base: Base,
     *,
     trained_from: str,
-    absent_threshold: float = 0.5,
+    absent_threshold: float = 1.0,
     decision: Decision | None = None,
     settings: Mapping[str, Any] | None = None,
     card: str | None = None,
@@ -143,7 +90,8 @@ def save_generator(
         folder: new, or one that an earlier call wrote.
         base: the trained model; adapters must be merged into it.
         trained_from: what the training started from, in words.
-        absent_threshold: probability of "not in these passages" from which it is the answer.
+        absent_threshold: probability of "not in these passages" from which it is the answer; 1
+            for never: the decision weighs absence with all else.
         decision: which answers are served.
         settings: anything JSON can hold, for readers.
         card: text of README.md.
@@ -173,6 +121,7 @@ def save_generator(
         architecture="t5" if base.architecture == "t5" else "bart",
         base=base.reference,
         base_sha256=resolve(base.reference).digest if base.reference else None,
+        tied=tied(model.seq2seq),
         guided=model.span_guide is not None,
         concatenated=base.layout.concatenated,
         copying=base.layout.copying,
@@ -183,18 +132,14 @@ def save_generator(
         decision=decision,
         trained_from=trained_from,
         settings=dict(settings or {}),
-        files={name: _sha256(content) for name, content in sorted(contents.items())},
+        files={name: sha256_of(content) for name, content in sorted(contents.items())},
     )
-    listed = json.dumps(manifest.model_dump(mode="json"), indent=1, sort_keys=True, default=str)
-    contents[MANIFEST] = listed.encode()
-    partial = folder.with_name(f".partial-{folder.name}")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
+    contents[MANIFEST] = manifest_bytes(manifest.model_dump(mode="json"))
+    partial = new_partial(folder)
     for name, content in contents.items():
         (partial / name).write_bytes(content)
-    shutil.rmtree(folder, ignore_errors=True)
-    partial.rename(folder)
-    return _sha256(contents[MANIFEST])
+    publish(partial, folder)
+    return sha256_of(contents[MANIFEST])
 
 
 def load_generator(
@@ -211,7 +156,10 @@ def load_generator(
         ModelError: not there, pickled, incomplete, of an unknown version or otherwise unusable.
         DigestMismatch: a file or the base is not the one the generator was saved with, or the
             adapter belongs to another generator.
+        UsageError: the device is not there.
     """
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise UsageError(f"torch sees no device {device!r}: set RAG_DEVICE to cpu or auto")
     reference = str(reference)
     folder = resolve(reference).path
     manifest, digest = read_manifest(folder)
@@ -240,39 +188,8 @@ def load_generator(
     return replace(saved, adapters=switch)
 
 
-def read_manifest(folder: Path) -> tuple[Manifest, str]:
-    """generator.json and its sha256.
-
-    Raises:
-        ModelError: there is none, or it is broken, or of an unknown version.
-    """
-    path = folder / MANIFEST
-    if not path.is_file():
-        raise ModelError(f"{folder} has no {MANIFEST}: make a generator with rag train generator")
-    content = path.read_bytes()
-    try:
-        value = json.loads(content)
-        version = value["format"]
-        if version != FORMAT:
-            raise ModelError(
-                f"{path} has format {version!r}, this version reads {FORMAT}: "
-                "upgrade grounded-rag or save the generator again"
-            )
-        return Manifest.model_validate(value), _sha256(content)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        field = ".".join(str(part) for part in first["loc"])
-        raise ModelError(f"{path}: {field}: {first['msg']}: copy the generator again") from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise ModelError(f"{path} is broken ({error!r}): copy the generator again") from error
-
-
 def _schemed(reference: str) -> bool:
     return reference.startswith(("bundled:", "package:", "hub:"))
-
-
-def _sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
 
 
 def _checked(folder: Path, name: str, expected: str) -> bytes:
@@ -280,7 +197,7 @@ def _checked(folder: Path, name: str, expected: str) -> bytes:
     if Path(name).name != name or not path.is_file():
         raise ModelError(f"{path} is missing: copy the generator again")
     content = path.read_bytes()
-    found = _sha256(content)
+    found = sha256_of(content)
     if found != expected:
         raise DigestMismatch(
             f"{path} has sha256 {found}, expected {expected}: copy the generator again"
@@ -309,7 +226,7 @@ def _untrained(folder: Path, manifest: Manifest, contents: Mapping[str, bytes]) 
                 f"{folder / CONFIG} is of a {config.model_type}, not of a {manifest.architecture}"
             )
         tokenizer = open_tokenizer(contents[TOKENIZER])
-        seq2seq = build(config, manifest.layer_norm_eps)
+        seq2seq = build(config, manifest.layer_norm_eps, own_head=not manifest.tied)
     except ModelError:
         raise
     except Exception as error:  # Each library raises its own errors, tokenizers bare ones.

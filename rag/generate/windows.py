@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from tokenizers import Tokenizer
 
-SURROGATE = re.compile("[\ud800-\udfff]")
+from rag.words import whole
+
 OVERLAP = 64  # tokens that neighbouring windows share, so that no answer is cut by both
 
 
@@ -55,15 +55,6 @@ def windows(
             if stop > begin:
                 found.append(Window(passage, ids[begin:stop], offsets[begin:stop]))
     return found
-
-
-def whole(text: str) -> str:
-    """A text without halves of surrogate pairs, which tokenizers refuse; as long as before.
-
-    >>> len(whole("a" + chr(0xD800) + "b"))
-    3
-    """
-    return SURROGATE.sub("\ufffd", text)
 
 
 def _without_space(text: str, start: int, end: int) -> tuple[int, int]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import shutil
 import threading
 import warnings
 from collections.abc import Iterator
@@ -14,12 +12,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from pydantic import ValidationError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from rag.errors import AlreadyExists, DigestMismatch, MissingDependency, ModelError, NotFound
 from rag.generate.copy_attention import CopyModel
+from rag.generate.manifest import Decision, complaint, manifest_bytes, sha256_of
+from rag.generate.publish import new_partial, publish
 
 if TYPE_CHECKING:
     from rag.generate.saved import SavedGenerator
@@ -75,7 +76,14 @@ def merge_lora(model: CopyModel) -> None:
         setattr(model.get_submodule(parent), attribute, layer.get_base_layer())
 
 
-def save_adapter(folder: Path, model: CopyModel, *, generator: str, name: str = "default") -> str:
+def save_adapter(
+    folder: Path,
+    model: CopyModel,
+    *,
+    generator: str,
+    name: str = "default",
+    decision: Decision | None = None,
+) -> str:
     """Write a peft adapter together with the digest of the generator it belongs to.
 
     Args:
@@ -83,6 +91,7 @@ def save_adapter(folder: Path, model: CopyModel, *, generator: str, name: str = 
         model: with the adapter in it.
         generator: the generator's digest.
         name: of the adapter in the model.
+        decision: which of the adapted generator's answers are served.
 
     Returns:
         the adapter's digest, sha256 of adapter.json.
@@ -93,9 +102,7 @@ def save_adapter(folder: Path, model: CopyModel, *, generator: str, name: str = 
     if folder.exists() and not (folder / MANIFEST).is_file() and any(folder.iterdir()):
         raise AlreadyExists(f"{folder} holds something that is no adapter: give another folder")
     peft = _peft()
-    partial = folder.with_name(f".partial-{folder.name}")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
+    partial = new_partial(folder)
     state = peft.get_peft_model_state_dict(model.seq2seq, adapter_name=name)
     state = {PREFIX + key: value.detach().cpu().contiguous() for key, value in state.items()}
     (partial / LORA).write_bytes(save_tensors(state, {"format": "pt"}))
@@ -103,19 +110,20 @@ def save_adapter(folder: Path, model: CopyModel, *, generator: str, name: str = 
     config.save_pretrained(str(partial))
     heads = {key: value.detach().cpu().contiguous() for key, value in _heads(model).items()}
     (partial / HEADS).write_bytes(save_tensors(heads))
-    files = {f: _sha256((partial / f).read_bytes()) for f in (LORA, CONFIG, HEADS)}
+    files = {f: sha256_of((partial / f).read_bytes()) for f in (LORA, CONFIG, HEADS)}
     manifest = {"format": FORMAT, "generator": generator, "rank": config.r, "files": files}
-    content = json.dumps(manifest, indent=1, sort_keys=True).encode()
+    fitted = None if decision is None else decision.model_dump(mode="json")
+    content = manifest_bytes({**manifest, "decision": fitted})
     (partial / MANIFEST).write_bytes(content)
-    shutil.rmtree(folder, ignore_errors=True)
-    partial.rename(folder)
-    return _sha256(content)
+    publish(partial, folder)
+    return sha256_of(content)
 
 
 @dataclass(frozen=True)
 class _Adapter:
     digest: str
     heads: dict[str, Tensor]
+    decision: Decision | None
 
 
 class AdapterSwitch:
@@ -151,8 +159,18 @@ class AdapterSwitch:
         """
         return self._named(name).digest
 
+    def decision(self, name: str) -> Decision | None:
+        """Which answers are served with an adapter; None if that was never fitted.
+
+        Raises:
+            NotFound: there is no such adapter.
+        """
+        return self._named(name).decision
+
     def add(self, name: str, folder: Path) -> str:
         """Read an adapter under a name; it is not switched on.
+
+        One that is refused leaves the model as it was.
 
         Returns:
             its digest.
@@ -166,28 +184,41 @@ class AdapterSwitch:
         with self._lock:
             if name in self._adapters:
                 raise AlreadyExists(f"there is already an adapter {name!r}: give another name")
-            contents, digest = _read(folder, self._generator)
-            config = peft.LoraConfig(**_settings(folder, contents[CONFIG]))
+            found = _read(folder, self._generator)
             state = {
                 key.removeprefix(PREFIX): value
-                for key, value in load_tensors(contents[LORA]).items()
+                for key, value in load_tensors(found.contents[LORA]).items()
             }
-            heads = load_tensors(contents[HEADS])
+            heads = load_tensors(found.contents[HEADS])
             own = {key: value.shape for key, value in self._own_heads.items()}
             if {key: value.shape for key, value in heads.items()} != own:
                 raise ModelError(f"{folder / HEADS} is of another model: train the adapter again")
             try:
+                config = peft.LoraConfig(**_settings(folder, found.contents[CONFIG]))
+                _check(folder / LORA, state, _wanted(self._model, config))
                 _inject(self._model, config, name)
-                left = peft.set_peft_model_state_dict(self._model.seq2seq, state, adapter_name=name)
-            except (RuntimeError, ValueError) as error:
+                peft.set_peft_model_state_dict(self._model.seq2seq, state, adapter_name=name)
+            except (RuntimeError, ValueError, TypeError) as error:
+                self._remove(name)
                 raise ModelError(f"{folder / LORA} does not fit the generator: {error}") from error
-            if left.unexpected_keys:
-                odd = left.unexpected_keys[0]
-                raise ModelError(f"{folder / LORA} holds {odd}, which the generator has not")
-            self._adapters[name] = _Adapter(digest, heads)
+            self._adapters[name] = _Adapter(found.digest, heads, found.decision)
             self._model.requires_grad_(False).eval()
             self.use(self._active)
-            return digest
+            return found.digest
+
+    def _remove(self, name: str) -> None:
+        """Take out what of an adapter is in the model, and wrappers that nothing is left in."""
+        for path, module in list(self._model.named_modules()):
+            if not isinstance(module, _tuned()):
+                continue
+            module.set_adapter([])  # what is deleted while active is warned of
+            module.delete_adapter(name)
+            if not self._adapters:
+                parent, _, attribute = path.rpartition(".")
+                setattr(self._model.get_submodule(parent), attribute, module.get_base_layer())
+        getattr(self._model.seq2seq, "peft_config", {}).pop(name, None)
+        self._model.requires_grad_(False).eval()
+        self.use(self._active)
 
     def use(self, name: str | None) -> None:
         """Switch an adapter on; None switches all off.
@@ -246,9 +277,38 @@ def _inject(model: CopyModel, config: Any, name: str) -> None:
         _peft().inject_adapter_in_model(config, model.seq2seq, adapter_name=name)
 
 
+def _tuned() -> Any:
+    return _peft().tuners.tuners_utils.BaseTunerLayer
+
+
 def _layers(model: CopyModel) -> list[Any]:
-    tuned = _peft().tuners.tuners_utils.BaseTunerLayer
+    tuned = _tuned()
     return [module for module in model.modules() if isinstance(module, tuned)]
+
+
+def _wanted(model: CopyModel, config: Any) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of the tensors that an adapter of these settings has in a model."""
+    wanted: dict[str, tuple[int, ...]] = {}
+    for name, module in model.seq2seq.named_modules():
+        if name.rpartition(".")[2] not in config.target_modules:
+            continue
+        layer: Any = module.get_base_layer() if isinstance(module, _tuned()) else module
+        if isinstance(layer, torch.nn.Linear):
+            wanted[f"{name}.lora_A.weight"] = (config.r, layer.in_features)
+            wanted[f"{name}.lora_B.weight"] = (layer.out_features, config.r)
+    return wanted
+
+
+def _check(path: Path, state: dict[str, Tensor], wanted: dict[str, tuple[int, ...]]) -> None:
+    for name in sorted(state.keys() ^ wanted.keys()):
+        had = "holds" if name in state else "lacks"
+        raise ModelError(f"{path} {had} {name}, unlike the generator: train the adapter again")
+    for name, shape in wanted.items():
+        if state[name].shape != shape:
+            raise ModelError(
+                f"{path}: {name} has shape {tuple(state[name].shape)}, the generator needs "
+                f"{shape}: train the adapter again"
+            )
 
 
 def _heads(model: CopyModel) -> dict[str, Tensor]:
@@ -257,10 +317,6 @@ def _heads(model: CopyModel) -> dict[str, Tensor]:
 
 def _copied(values: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: value.detach().clone() for name, value in values.items()}
-
-
-def _sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
 
 
 def _settings(folder: Path, content: bytes) -> dict[str, Any]:
@@ -273,7 +329,14 @@ def _settings(folder: Path, content: bytes) -> dict[str, Any]:
         raise ModelError(f"{folder / CONFIG} is broken ({error!r}): copy the adapter") from error
 
 
-def _read(folder: Path, generator: str) -> tuple[dict[str, bytes], str]:
+@dataclass(frozen=True)
+class _Read:
+    contents: dict[str, bytes]
+    digest: str
+    decision: Decision | None
+
+
+def _read(folder: Path, generator: str) -> _Read:
     path = folder / MANIFEST
     if not path.is_file():
         raise ModelError(f"{folder} holds no {MANIFEST}: make one with rag train generator")
@@ -282,6 +345,10 @@ def _read(folder: Path, generator: str) -> tuple[dict[str, bytes], str]:
         manifest = json.loads(content)
         version, belongs_to, files = manifest["format"], manifest["generator"], manifest["files"]
         expected = {name: str(files[name]) for name in (LORA, CONFIG, HEADS)}
+        fitted = manifest.get("decision")
+        decision = None if fitted is None else Decision.model_validate(fitted)
+    except ValidationError as error:
+        raise ModelError(f"{path}: {complaint(error)}: copy the adapter again") from error
     except (ValueError, KeyError, TypeError) as error:
         raise ModelError(f"{path} is broken ({error!r}): copy the adapter again") from error
     if version != FORMAT:
@@ -296,9 +363,9 @@ def _read(folder: Path, generator: str) -> tuple[dict[str, bytes], str]:
         if not (folder / name).is_file():
             raise ModelError(f"{folder / name} is missing: copy the adapter again")
         contents[name] = (folder / name).read_bytes()
-        if _sha256(contents[name]) != sha256:
+        if sha256_of(contents[name]) != sha256:
             raise DigestMismatch(
-                f"{folder / name} has sha256 {_sha256(contents[name])}, expected {sha256}: "
+                f"{folder / name} has sha256 {sha256_of(contents[name])}, expected {sha256}: "
                 "copy the adapter again"
             )
-    return contents, _sha256(content)
+    return _Read(contents, sha256_of(content), decision)

@@ -9,6 +9,7 @@ from random import Random
 import torch
 from torch import Tensor
 
+from rag.errors import UsageError
 from rag.generate.fusion import PassageBatch, SpecialIds, passage_offset
 from rag.generate.layout import Layout, join, joined_offset, room
 from rag.training.curriculum import ordered
@@ -153,6 +154,9 @@ class BatchStream:
         end_id: end token.
         layout: how passages become encoder rows.
         max_positions: longest encoder row, in tokens; None for no limit.
+
+    Raises:
+        UsageError: no row is left to learn from.
     """
 
     def __init__(
@@ -175,13 +179,15 @@ class BatchStream:
         self.end_id = end_id
         self.layout = layout
         self.max_positions = max_positions
+        if not any(mix.source_weights.get(row.source, 1.0) > 0 for row in composer.rows):
+            raise UsageError("no row would be learned from: give a source a weight above 0")
 
     def epoch_rows(self, epoch: int) -> list[int]:
         """Row indices in the order in which an epoch visits them."""
         rng = Random(f"{self.plan.seed}/{epoch}")
         order = []
         for index, row in enumerate(self.composer.rows):
-            weight = self.mix.source_weights.get(row.source, 1.0)
+            weight = max(0.0, self.mix.source_weights.get(row.source, 1.0))
             order += [index] * (int(weight) + (rng.random() < weight % 1))
         rng.shuffle(order)
         in_order = max(0, self.plan.ordered_examples - epoch * len(order))

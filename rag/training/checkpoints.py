@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,8 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
+
+from rag.generate.publish import PARTIAL, new_partial, publish, put_file
 
 KEPT = 2  # newest checkpoints that stay
 
@@ -38,9 +39,9 @@ def save_checkpoint(
         the checkpoint's folder.
     """
     target = folder / f"step-{step:08d}"
-    partial = folder / f".partial-{os.getpid()}"
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
+    for left in folder.glob(f"{PARTIAL}step-*"):  # by a run that was killed while writing
+        shutil.rmtree(left)
+    partial = new_partial(target)
     names: dict[torch.Tensor, str] = {
         p: name for name, p in model.named_parameters() if p.requires_grad
     }
@@ -53,13 +54,12 @@ def save_checkpoint(
     }
     save_file(moments, partial / "optimizer.safetensors")
     (partial / "state.json").write_text(json.dumps({"step": step, **state}, indent=1))
-    shutil.rmtree(target, ignore_errors=True)
-    partial.rename(target)
+    publish(partial, target)
     if milestone:
         half = {name: weight.half() for name, weight in weights.items()}
-        partial_file = folder / ".partial.safetensors"
+        partial_file = folder / f"{PARTIAL}average.safetensors"
         save_file(half, partial_file)
-        partial_file.rename(folder / f"average-{step:08d}.safetensors")
+        put_file(partial_file, folder / f"average-{step:08d}.safetensors")
     for old in checkpoints(folder)[:-KEPT]:
         shutil.rmtree(old)
     return target
@@ -86,6 +86,12 @@ def load_checkpoint(
     if weights.keys() != parameters.keys():
         odd = sorted(weights.keys() ^ parameters.keys())
         raise ValueError(f"{path} is of another model; {len(odd)} names differ, as {odd[0]}")
+    for name, weight in weights.items():
+        if weight.shape != parameters[name].shape:
+            raise ValueError(
+                f"{path} is of another model: {name} has shape {tuple(weight.shape)}, "
+                f"not {tuple(parameters[name].shape)}"
+            )
     with torch.no_grad():
         for name, weight in weights.items():
             parameters[name].copy_(weight)

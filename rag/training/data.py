@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from rag.errors import TrainingDataError
+from rag.generate.publish import put_file
+from rag.words import SURROGATE
 
 NAMED_ROWS = 10  # problems one error message lists
 
@@ -79,8 +81,20 @@ def write_questions(path: Path, rows: Iterable[QuestionRow]) -> None:
     with partial.open("w", encoding="utf-8") as file:
         for row in rows:
             shown = {name: value for name, value in asdict(row).items() if value is not None}
-            file.write(json.dumps(shown, ensure_ascii=False) + "\n")
-    partial.replace(path)
+            line = json.dumps(shown, ensure_ascii=False)
+            # Half a surrogate pair is legal in JSON as an escape, but not in UTF-8.
+            file.write(SURROGATE.sub(lambda half: f"\\u{ord(half.group()):04x}", line) + "\n")
+    put_file(partial, path)
+
+
+def holds_answer(text: str, answers: Iterable[GoldAnswer]) -> bool:
+    """A text has the words of an answer somewhere, whatever their capitals.
+
+    >>> holds_answer("Ada SANG.", [GoldAnswer("sang", 4)])
+    True
+    """
+    folded = text.lower()
+    return any(answer.text.lower().strip() in folded for answer in answers)
 
 
 def problem_list(path: Path, problems: Sequence[str]) -> str:

@@ -2,42 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from random import Random
 
 import numpy as np
+from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression  # type: ignore[import-untyped]
 
 from rag.decide import WRITTEN_FEATURES, evidence
 from rag.errors import UsageError
 from rag.generate.base import Base
 from rag.generate.copying import CopyGenerator
-from rag.generate.saved import Decision
-from rag.training.data import QuestionRow
+from rag.generate.manifest import Decision
+from rag.training.data import QuestionRow, holds_answer
 from rag.training.scores import best, token_f1
 from rag.types import Draft
 
 RIGHT_FROM = 0.5  # token F1 against a gold answer
-WITHHELD = 0.7
+WITHHELD = 0.66
 DISTRACTORS = 4
 LEAST_ROWS = 40
+BATCH = 16  # questions at a time
 
 
 def fit_decision(
-    base: Base, rows: Sequence[QuestionRow], *, withheld: float = WITHHELD, seed: int = 0
+    base: Base,
+    rows: Sequence[QuestionRow],
+    *,
+    withheld: float = WITHHELD,
+    seed: int = 0,
+    progress: Callable[[int, int], object] = lambda done, total: None,
 ) -> Decision:
     """Fit "is this answer right?" and the probability from which answers are served.
 
-    Each question is answered twice: from its own context, and from that among others of the
-    same title, as a search would find them. An answer is right if it overlaps a gold answer by
-    half (token F1); to a question without an answer none is right.
+    Each question is answered from its own context and from that among others of the same title,
+    as a search would find them; a question that has an answer also from those others alone. An
+    answer is right if it overlaps a gold answer by half (token F1); to a question without an
+    answer, or without its context, none is right.
 
     Args:
         base: the generator, in evaluation mode.
         rows: answerable and unanswerable questions, none of them trained on.
-        withheld: share of the answers to unanswerable questions that the threshold must withhold.
+        withheld: share of the answers to unanswerable questions, whose contexts sound as if they
+            answered them, that the threshold must withhold.
         seed: of the choice of other contexts.
+        progress: called with the numbers of answers written so far and in all.
 
     Raises:
         UsageError: there are too few rows of either kind.
@@ -49,26 +59,73 @@ def fit_decision(
             f"a decision needs {LEAST_ROWS} answerable and {LEAST_ROWS} unanswerable questions, "
             f"got {counts[0]} and {counts[1]}"
         )
-    generator = CopyGenerator(base, "to be decided on", absent_threshold=2.0)
-    requests = [(row, [row.context]) for row in rows]
-    requests += [(row, among_others(row, rows, Random(f"{seed}/{row.id}"))) for row in rows]
-    drafts = [generator.write([(row.question, texts)])[0] for row, texts in requests]
+    requests = forms(rows, seed)
+    drafts = written(base, [(row.question, texts) for row, texts in requests], progress)
     features = np.array([evidence(draft, (), WRITTEN_FEATURES) for draft in drafts])
     right = np.array(
-        [is_right(row, draft) for (row, _), draft in zip(requests, drafts, strict=True)]
+        [is_right(row, texts, draft) for (row, texts), draft in zip(requests, drafts, strict=True)]
     )
     unanswerable = np.array([not row.answers for row, _ in requests])
     if right.all() or not right.any():
         raise UsageError("all answers are right or all are wrong; nothing tells them apart")
-    spread = features.std(axis=0) + 1e-9
-    model = LogisticRegression(C=1.0, max_iter=2_000).fit(features / spread, right)
-    probabilities = model.predict_proba(features / spread)[:, 1]
+    return fitted(features, right, unanswerable, withheld=withheld)
+
+
+def fitted(
+    features: NDArray[np.float64],
+    right: NDArray[np.bool_],
+    unanswerable: NDArray[np.bool_],
+    *,
+    withheld: float,
+) -> Decision:
+    """Fit the logistic regression and its threshold.
+
+    Args:
+        features: (n, features), in the order of `WRITTEN_FEATURES`.
+        right: (n,) whether the answer is right.
+        unanswerable: (n,) whether there is no right answer.
+        withheld: share of the latter that stays below the threshold.
+    """
+    mean, spread = features.mean(axis=0), features.std(axis=0)
+    spread[spread < 1e-6] = 1.0  # what never varies says nothing
+    model = LogisticRegression(C=1.0, max_iter=2_000).fit((features - mean) / spread, right)
+    weights = model.coef_[0] / spread
+    intercept = float(model.intercept_[0] - weights @ mean)
+    logits = features @ weights + intercept  # (n, f) @ (f,) -> (n,)
+    probabilities = 1 / (1 + np.exp(-logits))
     return Decision(
         features=WRITTEN_FEATURES,
-        weights=tuple(round(float(w), 6) for w in model.coef_[0] / spread),
-        intercept=round(float(model.intercept_[0]), 6),
+        weights=tuple(round(float(weight), 6) for weight in weights),
+        intercept=round(intercept, 6),
         threshold=round(float(np.quantile(probabilities[unanswerable], withheld)), 4),
     )
+
+
+def forms(rows: Sequence[QuestionRow], seed: int = 0) -> list[tuple[QuestionRow, list[str]]]:
+    """Each question with the texts it is answered from, in each form; see `fit_decision`."""
+    among = [(row, among_others(row, rows, Random(f"{seed}/{row.id}"))) for row in rows]
+    without = [
+        (row, [text for text in texts if text != row.context])
+        for row, texts in among
+        if row.answers and len(texts) > 1
+    ]
+    return [*((row, [row.context]) for row in rows), *among, *without]
+
+
+def written(
+    base: Base,
+    requests: Sequence[tuple[str, Sequence[str]]],
+    progress: Callable[[int, int], object],
+) -> list[Draft]:
+    """Drafts of all requests, none of them emptied for absence; batches are of like length."""
+    generator = CopyGenerator(base, "to be decided on", absent_threshold=2.0)
+    order = sorted(range(len(requests)), key=lambda i: sum(map(len, requests[i][1])))
+    drafts: dict[int, Draft] = {}
+    for at in range(0, len(order), BATCH):
+        part = order[at : at + BATCH]
+        drafts |= zip(part, generator.write([requests[i] for i in part]), strict=True)
+        progress(len(drafts), len(requests))
+    return [drafts[i] for i in range(len(requests))]
 
 
 def with_unanswerable(rows: Sequence[QuestionRow], seed: int = 0) -> list[QuestionRow]:
@@ -77,23 +134,30 @@ def with_unanswerable(rows: Sequence[QuestionRow], seed: int = 0) -> list[Questi
     rng = Random(f"unanswerable/{seed}")
     answerable = [row for row in rows if row.answers]
     missing = max(0, len(answerable) // 2 - (len(rows) - len(answerable)))
+    made = []
     for row in rng.sample(answerable, min(missing, len(answerable))):
         others = [text for text in among_others(row, rows, rng) if text != row.context]
         if others:
-            rows.append(replace(row, id=f"{row.id}/other", context=others[0], answers=()))
-    return rows
+            made.append(replace(row, id=f"{row.id}/other", context=others[0], answers=()))
+    return rows + made
 
 
-def is_right(row: QuestionRow, draft: Draft) -> bool:
-    """Whether a draft answers its question; never, where the context doesn't."""
-    golds = [answer.text for answer in row.answers]
+def is_right(row: QuestionRow, texts: Sequence[str], draft: Draft) -> bool:
+    """Whether a draft answers its question; never, where the texts don't."""
+    golds = [answer.text for answer in row.answers if row.context in texts]
     return bool(golds) and best(token_f1, draft.text, golds) >= RIGHT_FROM
 
 
 def among_others(row: QuestionRow, rows: Sequence[QuestionRow], rng: Random) -> list[str]:
-    """A row's context at a random place among others, of its own title where there are some."""
-    own = {other.context for other in rows if other.title == row.title} - {row.context}
-    pool = sorted(own) or sorted({other.context for other in rows} - {row.context})
+    """A row's context at a random place among others, of its own title where there are some.
+
+    None of the others holds an answer that any row has to the same question: a made unanswerable
+    row has none itself.
+    """
+    golds = [gold for other in rows if other.question == row.question for gold in other.answers]
+    titles = {o.context: o.title for o in rows if o.context != row.context}
+    others = sorted(context for context in titles if not holds_answer(context, golds))
+    pool = [context for context in others if titles[context] == row.title] or others
     texts = rng.sample(pool, min(DISTRACTORS, len(pool)))
     texts.insert(rng.randrange(len(texts) + 1), row.context)
     return texts

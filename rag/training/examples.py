@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
-import re
-from bisect import bisect_left, bisect_right
+import sys
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from random import Random
 
 from tokenizers import Tokenizer
 
+from rag.generate.windows import windows
 from rag.training.augment import rephrase_surface, swap_entity, turn_round
-from rag.training.data import GoldAnswer, QuestionRow
+from rag.training.data import QuestionRow, holds_answer
+from rag.training.texts import (
+    Text,
+    long_words,
+    richest_window,
+    token_span,
+    tokenised,
+    without_sentence,
+)
+from rag.words import whole
 
-SENTENCE_END = re.compile(r"(?<=[.!?])[\"”']?\s+(?=[\"“']?[A-Z0-9])")
 OVERLAP_CANDIDATES = 24  # other contexts of a title looked at for the most similar one
 LONGEST_QUESTION = 48  # tokens
+FRAMING = 3  # most tokens round a question and a passage
 
 
 @dataclass(frozen=True)
@@ -31,7 +40,8 @@ class Mix:
         removed: the sentence with the answer is taken out of an answerable question's context.
         swapped: an answerable question asks about another name or number.
         opposite: an answerable question asks for the opposite.
-        crop: a context is cut to a random window round the answer.
+        crop: a context is cut to a random window round the answer; never that of a written answer,
+            whose evidence may be anywhere.
         several: more than one passage.
         most_passages: the largest number then.
         lone_sentence: a single-sentence context stays alone.
@@ -79,58 +89,54 @@ class Example:
     @property
     def longest(self) -> int:
         """Tokens of the longest encoder row, framing included."""
-        return len(self.question) + max(len(passage) for passage in self.passages) + 3
-
-
-@dataclass(frozen=True)
-class Text:
-    """A tokenised context and the token ranges of its sentences."""
-
-    text: str
-    ids: list[int]
-    starts: list[int]
-    ends: list[int]
-    sentences: list[tuple[int, int]]
-    words: frozenset[str]
+        return len(self.question) + max(len(passage) for passage in self.passages) + FRAMING
 
 
 class Composer:
     """Makes examples from rows; the same row and randomness give the same example.
 
     Args:
-        rows: checked training rows.
+        rows: checked training rows; left out are those whose context has no tokens, and entailed
+            statements whose premise does not fit: cut, it may not say so any more.
         tokenizer: of the generator.
         reserved_id: the token for "not in these passages".
+        hidden: framing tokens, left out where a text spells them out.
+        max_positions: longest encoder row, in tokens; None for no limit.
     """
 
     def __init__(
-        self, rows: Sequence[QuestionRow], tokenizer: Tokenizer, *, reserved_id: int
+        self,
+        rows: Sequence[QuestionRow],
+        tokenizer: Tokenizer,
+        *,
+        reserved_id: int,
+        hidden: Collection[int] = (),
+        max_positions: int | None = None,
     ) -> None:
-        self.rows = rows
         self.tokenizer = tokenizer
         self.reserved_id = reserved_id
+        self.hidden = frozenset(hidden)
+        self.longest_row = max_positions or sys.maxsize
         contexts = list(dict.fromkeys(row.context for row in rows))
-        encodings = tokenizer.encode_batch(contexts, add_special_tokens=False)
-        self.texts = {
-            context: _text(context, encoding.ids, encoding.offsets)
-            for context, encoding in zip(contexts, encodings, strict=True)
-        }
-        asked = dict.fromkeys(row.context for row in rows if row.entailed is None)
-        self.all_texts = [self.texts[context] for context in asked or contexts]
+        self.texts = {}
+        for found in windows(tokenizer, contexts, sys.maxsize, hidden=self.hidden):
+            context = contexts[found.passage]
+            self.texts[context] = tokenised(context, found.ids, found.offsets)
+        self.rows = [row for row in rows if self._usable(row)]
+        asked = dict.fromkeys(row.context for row in self.rows if row.entailed is None)
+        self.all_texts = [self.texts[context] for context in asked or self.texts]
         groups: dict[str, dict[str, None]] = defaultdict(dict)
-        for row in rows:
+        for row in self.rows:
             groups[_group(row)][row.context] = None
         self.groups = {group: list(members) for group, members in groups.items()}
 
     def compose(self, index: int, rng: Random, mix: Mix) -> Example:
         """Make an example of row `index`."""
         row = self.rows[index]
+        if row.entailed is not None:
+            return self._statement(row, mix)
         text = self.texts[row.context]
         question = row.question
-        if row.entailed is not None:
-            stated = self.tokenizer.encode(question, add_special_tokens=False).ids
-            passage = text.ids[: mix.passage_tokens]
-            return Example(stated[:LONGEST_QUESTION], [passage], None, None, not row.entailed)
         answer = None
         if row.answers:
             spans = [a for a in row.answers if a.start is not None]
@@ -139,13 +145,15 @@ class Composer:
             opposite = mix.negative + mix.opposite
             removed = opposite + mix.removed
             if draw < mix.negative:
-                answer, text = None, self._similar_without(row, rng)
+                similar = self._similar_without(row, rng)
+                if similar is not None:
+                    answer, text = None, similar
             elif draw < opposite:
                 turned = turn_round(question, rng)
                 if turned is not None:
                     answer, question = None, turned
             elif draw < removed:
-                rest = without_sentence(text, answer)
+                rest = without_sentence(text, row.answers)
                 if rest is not None:
                     answer, text = None, rest
             elif draw < removed + mix.swapped:
@@ -154,37 +162,87 @@ class Composer:
                 if swapped is not None:
                     answer, question = None, swapped
         question = rephrase_surface(question, rng, typo_share=mix.typo)
-        asked = self.tokenizer.encode(question, add_special_tokens=False).ids[:LONGEST_QUESTION]
-        room = max(16, mix.passage_tokens)
-        span = None
+        asked = self._asked(question)
+        room = self._room(asked, mix)
+        span = evidence = None
         if answer is not None and answer.start is not None:
-            span = _token_span(text, answer.start, answer.start + len(answer.text))
-        passage, span = self._passage(text, span, rng, mix, room)
+            span = token_span(text, answer.start, answer.start + len(answer.text))
+        if answer is not None and span is None:
+            evidence = long_words(f"{row.question} {answer.text}")
+        passage, span = self._passage(text, span, rng, mix, room, evidence)
         passages, gold = [passage], 0
         if rng.random() < mix.several:
             for _ in range(rng.randrange(1, max(2, mix.most_passages))):
                 other = self._similar_without(row, rng)
-                passages.append(self._passage(other, None, rng, mix, room)[0])
+                if other is not None:
+                    passages.append(self._passage(other, None, rng, mix, room)[0])
             gold = rng.randrange(len(passages))
             passages[0], passages[gold] = passages[gold], passages[0]
         if answer is None:
             return Example(asked, passages, [self.reserved_id], None, True)
         if span is None:
-            target = self.tokenizer.encode(answer.text, add_special_tokens=False).ids
-            return Example(asked, passages, target, None, False)
+            return Example(asked, passages, self.ids(answer.text), None, False)
         first, last = span
         return Example(asked, passages, passage[first : last + 1], (gold, first, last), False)
 
+    def ids(self, text: str) -> list[int]:
+        """A question's or an answer's tokens."""
+        ids = self.tokenizer.encode(whole(text), add_special_tokens=False).ids
+        return [token for token in ids if token not in self.hidden]
+
+    def _asked(self, question: str) -> list[int]:
+        return self.ids(question)[: min(LONGEST_QUESTION, self.longest_row // 4)]
+
+    def _usable(self, row: QuestionRow) -> bool:
+        if row.context not in self.texts:
+            return False
+        needed = len(self.texts[row.context].ids)
+        if not row.entailed or needed + LONGEST_QUESTION + FRAMING <= self.longest_row:
+            return True
+        return needed <= self._most(self._asked(row.question))
+
+    def _most(self, asked: Sequence[int]) -> int:
+        """Passage tokens that the model can read beside a question."""
+        return max(1, self.longest_row - len(asked) - FRAMING)
+
+    def _room(self, asked: Sequence[int], mix: Mix) -> int:
+        return min(max(16, mix.passage_tokens), self._most(asked))
+
+    def _statement(self, row: QuestionRow, mix: Mix) -> Example:
+        stated = self._asked(row.question)
+        premise = self.texts[row.context].ids
+        if not row.entailed:  # What a text does not say its beginning does not say either.
+            premise = premise[: self._room(stated, mix)]
+        return Example(stated, [premise], None, None, not row.entailed)
+
     def _passage(
-        self, text: Text, span: tuple[int, int] | None, rng: Random, mix: Mix, room: int
+        self,
+        text: Text,
+        span: tuple[int, int] | None,
+        rng: Random,
+        mix: Mix,
+        room: int,
+        evidence: frozenset[str] | None = None,
     ) -> tuple[list[int], tuple[int, int] | None]:
-        """Passage tokens of a context, and where the answer's tokens are in them."""
-        if len(text.sentences) == 1 and rng.random() >= mix.lone_sentence:
+        """Passage tokens of a context, and where the answer's tokens are in them.
+
+        Args:
+            text: the context.
+            span: the answer's first and last token; None if it is not copied.
+            rng: randomness.
+            mix: shares.
+            room: longest passage, in tokens.
+            evidence: words of question and answer where the answer is written.
+        """
+        fits = len(text.ids) <= room
+        if fits and len(text.sentences) == 1 and rng.random() >= mix.lone_sentence:
             return self._among_sentences(text, span, rng, room)
+        if evidence is not None:
+            begin = 0 if fits else richest_window(text, evidence, room)
+            return text.ids[begin : begin + room], None
         if len(text.ids) > 24 and rng.random() < mix.crop:
-            room = min(room, rng.randrange(24, len(text.ids) + 1))
-            if span is not None:
-                room = max(room, min(mix.passage_tokens, span[1] + 1 - span[0]))
+            needed = 0 if span is None else span[1] + 1 - span[0]
+            room = min(room, max(needed, rng.randrange(24, len(text.ids) + 1)))
         if len(text.ids) <= room:
             return text.ids, span
         low, high = 0, len(text.ids) - room
@@ -198,7 +256,7 @@ class Composer:
     def _among_sentences(
         self, text: Text, span: tuple[int, int] | None, rng: Random, room: int
     ) -> tuple[list[int], tuple[int, int] | None]:
-        """A single sentence put between sentences of other contexts."""
+        """A single sentence, no longer than the room, put between sentences of other contexts."""
         before: list[int] = []
         after: list[int] = []
         left = room - len(text.ids)
@@ -216,42 +274,22 @@ class Composer:
                 after = after + piece
         shift = len(before)
         moved = None if span is None else (span[0] + shift, span[1] + shift)
-        ids = (before + text.ids + after)[: max(room, shift + len(text.ids))]
-        return ids, moved
+        return before + text.ids + after, moved
 
-    def _similar_without(self, row: QuestionRow, rng: Random) -> Text:
-        """A context that shares words with the question but not its answers."""
+    def _similar_without(self, row: QuestionRow, rng: Random) -> Text | None:
+        """A context that shares words with the question but not its answers; None without one."""
         group = self.groups[_group(row)]
         pool = rng.sample(group, min(len(group), OVERLAP_CANDIDATES))
         pool += [rng.choice(self.all_texts).text for _ in range(4)]
-        asked = _words(row.question)
+        asked = long_words(row.question)
         scored = []
         for context in pool:
-            text = self.texts[context]
-            folded = text.text.lower()
-            if context == row.context or any(a.text.lower() in folded for a in row.answers):
+            if context == row.context or holds_answer(context, row.answers):
                 continue
-            scored.append((len(asked & text.words) / (1 + len(text.words)) ** 0.5, context))
+            words = self.texts[context].words
+            scored.append((len(asked & words) / (1 + len(words)) ** 0.5, context))
         scored.sort(reverse=True)
-        if not scored:
-            return rng.choice(self.all_texts)
-        return self.texts[rng.choice(scored[:3])[1]]
-
-
-def without_sentence(text: Text, answer: GoldAnswer) -> Text | None:
-    """A context without the sentence that answers; None where its words stand elsewhere too."""
-    if answer.start is None or text.text.lower().count(answer.text.lower()) != 1:
-        return None
-    span = _token_span(text, answer.start, answer.start + len(answer.text))
-    kept = [(a, b) for a, b in text.sentences if span is None or b <= span[0] or a > span[1]]
-    if span is None or not kept:
-        return None
-    ids: list[int] = []
-    sentences = []
-    for begin, end in kept:
-        sentences.append((len(ids), len(ids) + end - begin))
-        ids += text.ids[begin:end]
-    return replace(text, ids=ids, starts=[], ends=[], sentences=sentences)
+        return self.texts[rng.choice(scored[:3])[1]] if scored else None
 
 
 def _group(row: QuestionRow) -> str:
@@ -259,28 +297,3 @@ def _group(row: QuestionRow) -> str:
     if row.source == "qamr":  # "Wiki1k:wikipedia:18836:17:1": document, paragraph, sentence
         return ":".join(row.title.split(":")[:3])
     return row.source if row.source == "covidqa" else f"{row.source}:{row.title}"
-
-
-def _words(text: str) -> frozenset[str]:
-    return frozenset(word for word in re.findall(r"\w+", text.lower()) if len(word) > 3)
-
-
-def _text(context: str, ids: list[int], offsets: Sequence[tuple[int, int]]) -> Text:
-    starts, ends = [s for s, _ in offsets], [e for _, e in offsets]
-    cuts = [match.end() for match in SENTENCE_END.finditer(context)] + [len(context) + 1]
-    sentences, begin, cut = [], 0, 0
-    for i, start in enumerate([*starts, len(context) + 1]):
-        if start >= cuts[cut]:
-            if i > begin:
-                sentences.append((begin, i))
-            begin = i
-            while cut + 1 < len(cuts) and start >= cuts[cut]:
-                cut += 1
-    return Text(context, ids, starts, ends, sentences or [(0, len(ids))], _words(context))
-
-
-def _token_span(text: Text, start: int, end: int) -> tuple[int, int] | None:
-    """First and last token that overlap characters [start, end); None if no token does."""
-    first = bisect_right(text.ends, start)
-    last = bisect_left(text.starts, end) - 1
-    return (first, last) if first <= last else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import asdict
@@ -14,35 +15,27 @@ from typing import Any
 import torch
 from accelerate import PartialState  # type: ignore[import-untyped]
 
-from rag.errors import AlreadyExists, NotFound, UsageError
+from rag.errors import UsageError
 from rag.generate.base import Base
-from rag.generate.saved import Decision, read_manifest, save_generator
+from rag.generate.manifest import MANIFEST, Decision, put_decision, read_manifest
+from rag.generate.saved import load_generator, save_generator
 from rag.models import resolve
+from rag.training.adapters import MANIFEST as ADAPTER
 from rag.training.adapters import merge_lora, save_adapter
 from rag.training.average import average_weights, put_weights, snapshots
-from rag.training.checkpoints import checkpoints
 from rag.training.data import read_questions
-from rag.training.decision import fit_decision
+from rag.training.decision import BATCH, fit_decision
 from rag.training.evaluate import evaluate
 from rag.training.generator import dev_questions, train
+from rag.training.resume import RUNNING, check_folder
 from rag.training.settings import GeneratorTraining, Progress
 from rag.training.start import EMBEDDED, is_generator, starting_base
 
+logger = logging.getLogger(__name__)
+
 DECISION_ROWS = 1_000
-METRICS, REPORT = "metrics.jsonl", "report.json"
-DECIDING = (
-    "base",
-    "warm_start",
-    "layout",
-    "copying",
-    "guided",
-    "lora_rank",
-    "frozen_heads",
-    "teacher",
-)
-RUNNING = {"out", "minutes", "stop_after_steps", "share_cores", "checkpoint_minutes"}
-RUNNING |= {"milestone_minutes", "measure_minutes"}
-"""Settings of how a run is run; the same weights have the same digest whatever these are."""
+PROGRESS_EVERY = 160  # answers of the decision's questions between two log lines
+REPORT = "report.json"
 PACKAGES = ("grounded-rag", "torch", "transformers", "tokenizers", "accelerate", "peft")
 
 
@@ -80,38 +73,10 @@ def train_and_export(
     return report
 
 
-def check_folder(settings: GeneratorTraining) -> bool:
-    """Whether `settings.out` holds a run to go on with.
-
-    Raises:
-        NotFound: a question file is not there.
-        AlreadyExists: the folder is no run's.
-        UsageError: the run was started with other settings.
-    """
-    for path in (settings.train, settings.dev, settings.statements):
-        if path is not None and not path.is_file():
-            raise NotFound(f"there is no file {path}: give a JSON lines file")
-    out = settings.out
-    metrics = out / METRICS
-    if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not metrics.is_file())):
-        raise AlreadyExists(f"{out} is not empty and no training run: give another --out")
-    found = bool(checkpoints(out))
-    if found:
-        first = json.loads(metrics.read_text(encoding="utf-8").partition("\n")[0])["settings"]
-        now = json.loads(json.dumps(asdict(settings), default=str))
-        pairs = [(name, first.get(name, now[name]), now[name]) for name in DECIDING]
-        pairs.append(("seed", first["plan"]["seed"], now["plan"]["seed"]))
-        for name, before, wanted in pairs:
-            if before != wanted:
-                raise UsageError(
-                    f"the run in {out} was started with {name} {before!r}, not {wanted!r}: "
-                    "give the same, or another --out"
-                )
-    return found
-
-
 def export(settings: GeneratorTraining, base: Base, figures: Mapping[str, float]) -> dict[str, Any]:
     """Save what a finished run has learned.
+
+    The decision is fitted on the folder read back, so on the weights as they are served.
 
     Args:
         settings: the run.
@@ -123,42 +88,54 @@ def export(settings: GeneratorTraining, base: Base, figures: Mapping[str, float]
     """
     weights, figures = choose_weights(settings, base, figures)
     part: dict[str, Any] = {"weights": weights, "dev": dict(figures)}
+    adapter = settings.out / "adapter"
+    adapted = bool(settings.lora_rank) and is_generator(settings.base)
+    if adapted:
+        digest = read_manifest(resolve(settings.base).path)[1]
+        save_adapter(adapter, base.model, generator=digest)
     if settings.lora_rank:
-        if is_generator(settings.base):
-            digest = read_manifest(resolve(settings.base).path)[1]
-            folder = settings.out / "adapter"
-            part["adapter_digest"] = save_adapter(folder, base.model, generator=digest)
-            part["adapter"] = str(folder)
         merge_lora(base.model)
     folder = settings.out / "generator"
-    decision, why = decided(settings, base)
-    digest = save_generator(
+    save_generator(
         folder,
         base,
         trained_from=trained_from(settings),
-        decision=decision,
         settings={n: v for n, v in shown(settings).items() if n not in RUNNING},
         card=card(settings, part),
     )
-    served = {"serves": decision is not None, "why_not": why}
-    return {**part, **served, "generator": str(folder), "digest": digest}
+    device = next(base.model.parameters()).device.type
+    decision, deciding = decided(settings, load_generator(folder, device=device).base)
+    part |= {"generator": str(folder), "digest": put_decision(folder / MANIFEST, decision)}
+    if adapted:
+        digest = put_decision(adapter / ADAPTER, decision)
+        part |= {"adapter": str(adapter), "adapter_digest": digest}
+    return {**part, **deciding}
 
 
-def decided(settings: GeneratorTraining, base: Base) -> tuple[Decision | None, str | None]:
+def decided(settings: GeneratorTraining, base: Base) -> tuple[Decision | None, dict[str, Any]]:
     """Fit the decision on the held-out titles, else on dev.
 
     Returns:
-        the decision; where there are too few questions none, and why.
+        the decision, None where there are too few questions; and the report's part: whether the
+        generator can serve, why not, and the rows that the decision was fitted on.
     """
-    rows = [row for row in read_questions(settings.train) if row.title in set(settings.held_out)]
+    source = settings.train
+    rows = [row for row in read_questions(source) if row.title in settings.held_out]
     if not rows and settings.dev is not None:
-        rows = read_questions(settings.dev)
+        source = settings.dev
+        rows = read_questions(source)
     rows = Random(settings.plan.seed).sample(rows, min(len(rows), DECISION_ROWS))
-    base.model.eval()
+
+    def progress(done: int, total: int) -> None:
+        if done == total or done // PROGRESS_EVERY != (done - BATCH) // PROGRESS_EVERY:
+            logger.info("decision: %d of %d answers written", done, total)
+
     try:
-        return fit_decision(base, rows), None
+        decision = fit_decision(base, rows, progress=progress)
     except UsageError as error:
-        return None, f"{error}; give them with --dev or --held-out"
+        return None, {"serves": False, "why_not": f"{error}; give them with --dev or --held-out"}
+    fitted_on = {"file": source.name, "rows": sorted(row.id for row in rows)}
+    return decision, {"serves": True, "why_not": None, "decided_on": fitted_on}
 
 
 def choose_weights(
@@ -166,11 +143,13 @@ def choose_weights(
 ) -> tuple[str, Mapping[str, float]]:
     """Put the average of the kept snapshots into the model, unless dev prefers the last weights.
 
+    Without dev questions nothing says that the average is better, so the last weights stay.
+
     Returns:
         which weights the model has now, and their dev figures.
     """
     paths = snapshots(settings.out)
-    if len(paths) < 2:
+    if len(paths) < 2 or not figures:
         return "last", figures
     put_weights(base.model, average_weights(paths))
     averaged = measured(settings, base)

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator  # type: ignore[import-untyped]
+from accelerate.utils import broadcast_object_list  # type: ignore[import-untyped]
 
 from rag.errors import ModelError, UsageError
 from rag.generate.base import Base
@@ -25,6 +26,7 @@ from rag.training.examples import Composer, Example
 from rag.training.losses import LossWeights, total_loss
 from rag.training.progress import RunLog
 from rag.training.rates import freeze_lower, parameter_groups
+from rag.training.resume import check_folder, file_digests
 from rag.training.settings import GeneratorTraining, Progress, learning_rate_factor
 from rag.training.start import layout_of, starting_base
 from rag.training.statements import read_statements
@@ -57,10 +59,13 @@ def train(
     Raises:
         TrainingDataError: a training file has unusable rows.
         ModelError: the loss became infinite, or the run's checkpoint is of another model.
-        UsageError: settings contradict each other.
+        UsageError: settings contradict each other or the run in the folder, or no row has a
+            title that is to be held out.
+        NotFound: a question file is not there.
+        AlreadyExists: the folder is no run's.
     """
-    with Stop() as stop:
-        return _Run(settings, base or starting_base(settings), on_step).go(stop)
+    check_folder(settings)
+    return _Run(settings, base or starting_base(settings), on_step).go()
 
 
 def dev_questions(settings: GeneratorTraining) -> list[QuestionRow]:
@@ -71,6 +76,24 @@ def dev_questions(settings: GeneratorTraining) -> list[QuestionRow]:
     sources = dict.fromkeys(row.source for row in rows)
     names = (f"{source}{sign}" for source in sources for sign in ("", "-"))
     return sample_rows(rows, dict.fromkeys(names, OTHER_SAMPLE))
+
+
+def learned_from(settings: GeneratorTraining) -> list[QuestionRow]:
+    """The rows of the training file without the held-out titles.
+
+    Raises:
+        UsageError: a title is no row's, or none are left.
+    """
+    rows = read_questions(settings.train)
+    unknown = sorted(set(settings.held_out) - {row.title for row in rows})
+    if unknown:
+        raise UsageError(
+            f"no row of {settings.train} has the title {unknown[0]!r}: correct --held-out"
+        )
+    kept = [row for row in rows if row.title not in settings.held_out]
+    if not kept:
+        raise UsageError(f"{settings.train}: all rows are held out; hold out fewer titles")
+    return kept
 
 
 class _Run:
@@ -86,22 +109,42 @@ class _Run:
         self.base = base = replace(base, layout=layout_of(settings))
         self.on_step = on_step
         self.accelerator = Accelerator(mixed_precision=settings.mixed_precision)
+        rows = learned_from(settings)
+        said = read_statements(settings.statements) if settings.statements is not None else []
+        self.dev = dev_questions(settings)
+        self.teaching = Teaching(settings, base, str(self.accelerator.device))
         model = base.model
         freeze_lower(model, settings.frozen_layers)
         if settings.lora_rank:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(settings.plan.seed)
                 add_lora(model, settings.lora_rank, train_heads=not settings.frozen_heads)
-        held_out = set(settings.held_out)
-        rows = [row for row in read_questions(settings.train) if row.title not in held_out]
-        if not rows:
-            raise UsageError(f"{settings.train}: all rows are held out; hold out fewer titles")
-        self.teaching = Teaching(settings, base, str(self.accelerator.device))
-        rows = self.teaching.rows(rows, self.accelerator)
-        if settings.statements is not None:
-            rows = [*rows, *read_statements(settings.statements)]
+        self.optimizer = torch.optim.AdamW(
+            parameter_groups(model, settings),
+            betas=(0.9, 0.98),
+            weight_decay=settings.weight_decay,
+            fused=True,
+        )
+        self.progress = Progress()
+        self.terms: dict[str, float] = {}
+        self._resume()
+        self.log = RunLog(settings.out, enabled=self.accelerator.is_main_process)
+        self.log.start(
+            asdict(settings),
+            file_digests(settings),
+            resumed_at=self.progress.step,
+            examples=self.progress.examples,
+            seconds=self.progress.seconds,
+        )
+        self.accelerator.wait_for_everyone()
         self.stream = BatchStream(
-            Composer(rows, base.tokenizer, reserved_id=base.reserved_id),
+            Composer(
+                [*self.teaching.rows(rows, self.accelerator), *said],
+                base.tokenizer,
+                reserved_id=base.reserved_id,
+                hidden=base.framing,
+                max_positions=base.max_positions,
+            ),
             settings.mix,
             settings.plan,
             base.special,
@@ -110,34 +153,45 @@ class _Run:
             layout=base.layout,
             max_positions=base.max_positions,
         )
-        self.dev = dev_questions(settings)
-        self.optimizer = torch.optim.AdamW(
-            parameter_groups(model, settings),
-            betas=(0.9, 0.98),
-            weight_decay=settings.weight_decay,
-            fused=True,
-        )
-        self.progress = Progress()
-        found = checkpoints(settings.out)
-        if found:
-            try:
-                state = load_checkpoint(found[-1], model, self.optimizer)
-            except ValueError as error:
-                raise ModelError(f"{error}: give another --out or the run's own base") from error
-            self.progress = Progress(**state["progress"])
-            logger.info("resumed at step %d", self.progress.step)
         self.rates = [float(group["lr"]) for group in self.optimizer.param_groups]
         self.wrapped, self.stepper = self.accelerator.prepare(
             self.teaching.trained(base), self.optimizer
         )
         on_cpu = self.accelerator.device.type == "cpu"
         self.cores = SharedCores(enabled=settings.share_cores and on_cpu)
-        self.log = RunLog(settings.out, enabled=self.accelerator.is_main_process)
-        self.log.start(asdict(settings), resumed_at=self.progress.step)
-        self.terms: dict[str, float] = {}
 
-    def go(self, stop: Stop) -> dict[str, Any]:
+    def go(self) -> dict[str, Any]:
         """Train until the plan, a budget or a signal ends it."""
+        with Stop() as stop:
+            figures = self._loop(stop) if self.progress.examples < self.settings.examples else {}
+            (asked,) = self._agreed(stop.asked)
+        if not asked:  # whoever sent the signal wants an end
+            figures = self.measure() or figures
+            self.log.plot()
+        return {
+            **asdict(self.progress),
+            "losses": self.terms,
+            "dev": figures,
+            "out": str(self.settings.out),
+            "interrupted": asked,
+        }
+
+    def _resume(self) -> None:
+        found = checkpoints(self.settings.out)
+        if not found:
+            return
+        try:
+            state = load_checkpoint(found[-1], self.base.model, self.optimizer)
+        except ValueError as error:
+            raise ModelError(f"{error}: give another --out or the run's own base") from error
+        self.progress = Progress(**state["progress"])
+        self.terms = state.get("losses", {})
+        if self.accelerator.scaler is not None and state.get("scaler"):
+            self.accelerator.scaler.load_state_dict(state["scaler"])
+        logger.info("resumed at step %d", self.progress.step)
+
+    def _loop(self, stop: Stop) -> dict[str, float]:
+        """Steps, checkpoints and measurements; the last dev figures."""
         settings, progress = self.settings, self.progress
         begun = saved = measured = time.monotonic()
         first_step = progress.step
@@ -152,29 +206,27 @@ class _Run:
             shard = []
             progress.epoch, progress.pool, progress.batch = after.epoch, after.pool, after.batch
             now = time.monotonic()
-            end = (
+            end, save, measure = self._agreed(
                 stop.asked
                 or progress.examples >= settings.examples
                 or progress.step - first_step == settings.stop_after_steps
-                or (settings.minutes is not None and now - begun >= 60 * settings.minutes)
+                or (settings.minutes is not None and now - begun >= 60 * settings.minutes),
+                now - saved >= 60 * settings.checkpoint_minutes,
+                now - measured >= 60 * settings.measure_minutes,
             )
-            if end or now - saved >= 60 * settings.checkpoint_minutes:
+            if end or save:
                 self.save()
                 saved = time.monotonic()
             if end:
                 break
-            if now - measured >= 60 * settings.measure_minutes:
+            if measure:
                 figures, measured = self.measure(), time.monotonic()
-        if not stop.asked:  # whoever sent the signal wants an end
-            figures = self.measure() or figures
-            self.log.plot()
-        return {
-            **asdict(progress),
-            "losses": self.terms,
-            "dev": figures,
-            "out": str(settings.out),
-            "interrupted": stop.asked,
-        }
+        return figures
+
+    def _agreed(self, *decisions: bool) -> list[bool]:
+        """The first process's decisions: clocks and signals differ, and all must do the same."""
+        agreed: list[bool] = broadcast_object_list(list(decisions))
+        return agreed
 
     def step(self, shard: Sequence[Sequence[Example]]) -> None:
         """One optimiser step on one batch a process."""
@@ -189,15 +241,20 @@ class _Run:
         batch = self.stream.collate(shard[self.accelerator.process_index])
         terms = self.teaching.losses(self.wrapped, batch.to(self.accelerator.device))
         loss = total_loss(terms, settings.losses)
+        if not math.isfinite(float(loss.detach())):
+            raise ModelError(f"the loss is not finite at step {progress.step + 1}: lower the rates")
         self.accelerator.backward(loss)
         norm = self.accelerator.clip_grad_norm_(self.base.model.parameters(), settings.clip)
+        # In fp16 the scaler skips a step whose gradients overflow, and scales less after it.
+        if self.accelerator.scaler is None and not math.isfinite(float(norm)):
+            raise ModelError(
+                f"the gradients are not finite at step {progress.step + 1}: lower the rates"
+            )
         self.stepper.step()
         self.stepper.zero_grad()
         progress.step += 1
         progress.examples += sum(len(part) for part in shard)
         progress.seconds += time.monotonic() - started
-        if not math.isfinite(float(loss.detach())):
-            raise ModelError(f"the loss is not finite at step {progress.step}: lower the rates")
         self.terms = {name: float(value.detach()) for name, value in terms.items()}
         self.log.stepped(
             progress.step, progress.examples, progress.seconds, factor, float(norm), self.terms
@@ -218,20 +275,24 @@ class _Run:
             progress.step,
             self.base.model,
             self.optimizer,
-            {"progress": asdict(progress)},
+            {
+                "progress": asdict(progress),
+                "losses": self.terms,
+                "scaler": self.accelerator.scaler and self.accelerator.scaler.state_dict(),
+            },
             milestone=milestone,
         )
         self.log.plot()
 
     def measure(self) -> dict[str, float]:
         """Dev figures; none without dev questions."""
-        if not self.dev or not self.accelerator.is_main_process:
-            return {}
-        with self.accelerator.autocast():
-            figures = evaluate(self.base, self.dev, between_batches=self.cores.adapt)
-        self.log.measured(
-            self.progress.step, self.progress.examples, self.progress.seconds, figures
-        )
+        figures: dict[str, float] = {}
+        if self.dev and self.accelerator.is_main_process:
+            with self.accelerator.autocast():
+                figures = evaluate(self.base, self.dev, between_batches=self.cores.adapt)
+            progress = self.progress
+            self.log.measured(progress.step, progress.examples, progress.seconds, figures)
+        self.accelerator.wait_for_everyone()
         return figures
 
 

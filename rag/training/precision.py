@@ -15,8 +15,10 @@ def chosen_precision(wanted: str) -> Precision:
     """`wanted`, or for "auto": bf16 where the hardware has it, fp16 on other GPUs, else none.
 
     Raises:
-        UsageError: there is no such precision.
+        UsageError: there is no such precision, or none on this hardware.
     """
+    if wanted == "fp16" and not torch.cuda.is_available():
+        raise UsageError("precision fp16 needs a GPU that torch sees: give bf16, no or auto")
     if wanted in get_args(Precision):
         return cast(Precision, wanted)
     if wanted != "auto":

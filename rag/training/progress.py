@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 logger = logging.getLogger(__name__)
 
+METRICS = "metrics.jsonl"
 STEPS_PER_LINE = 20  # training steps averaged into one metrics row
 
 
@@ -28,9 +31,27 @@ class RunLog:
         if enabled:
             folder.mkdir(parents=True, exist_ok=True)
 
-    def start(self, settings: dict[str, Any], *, resumed_at: int) -> None:
-        """Note the beginning or the resumption of a run."""
-        self._write({"event": "start", "resumed_at": resumed_at, "settings": settings})
+    def start(
+        self,
+        settings: dict[str, Any],
+        files: Mapping[str, str | None],
+        *,
+        resumed_at: int,
+        examples: int = 0,
+        seconds: float = 0.0,
+    ) -> None:
+        """Note the beginning or the resumption of a run.
+
+        Args:
+            settings: of the run.
+            files: sha256 of what it learns from and is measured on.
+            resumed_at: steps done before.
+            examples: examples seen before.
+            seconds: time spent before.
+        """
+        self._last = (examples, seconds)
+        row = {"event": "start", "resumed_at": resumed_at, "settings": settings}
+        self._write({**row, "files": dict(files)})
 
     def stepped(
         self,
@@ -76,7 +97,7 @@ class RunLog:
         """Draw the losses and dev figures so far."""
         if not self.enabled:
             return
-        rows = [json.loads(line) for line in self._path.read_text().splitlines()]
+        rows = logged(self._path)
         steps = [row for row in rows if row["event"] == "step"]
         dev = [row for row in rows if row["event"] == "dev"]
         if not steps:
@@ -106,9 +127,30 @@ class RunLog:
 
     @property
     def _path(self) -> Path:
-        return self.folder / "metrics.jsonl"
+        return self.folder / METRICS
 
     def _write(self, row: dict[str, Any]) -> None:
-        if self.enabled:
-            with self._path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(row, default=str) + "\n")
+        if not self.enabled:
+            return
+        with self._path.open("a+b") as file:
+            torn = file.seek(0, os.SEEK_END) > 0 and self._last_byte(file) != b"\n"
+            start = b"\n" if torn else b""
+            file.write(start + json.dumps(row, default=str).encode() + b"\n")
+
+    @staticmethod
+    def _last_byte(file: BinaryIO) -> bytes:
+        file.seek(-1, os.SEEK_END)
+        return file.read(1)
+
+
+def logged(path: Path) -> list[dict[str, Any]]:
+    """The rows of a metrics file; lines that a killed run left half-written are skipped."""
+    rows = []
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            row = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(row, dict) and "event" in row:
+            rows.append(row)
+    return rows

@@ -21,11 +21,11 @@ class GeneratorTraining:
         dev: question file to measure on; None to skip measuring.
         held_out: titles whose rows are not learned from: for choosing weights and thresholds.
         examples: examples the run is planned for; the learning rate falls over the last part.
-        decay: that part, as a share.
+        decay: that part, as a share; 0 for no fall.
         encoder_rate: learning rate of the encoder.
         decoder_rate: learning rate of the decoder.
         head_rate: learning rate of the pointer, gate and span head.
-        warmup_steps: steps over which the rates rise.
+        warmup_steps: steps over which the rates rise; 0 for none.
         frozen_layers: encoder layers, from the lowest, that stay as they are.
         mixed_precision: "no", "bf16" or "fp16".
         share_cores: on a CPU, use only the cores that other processes leave.
@@ -102,7 +102,11 @@ class Progress:
 
 
 def learning_rate_factor(settings: GeneratorTraining, step: int, examples: int) -> float:
-    """Linear warm-up, a plateau, and a linear fall to a hundredth at the planned end."""
-    rising = min(1.0, (step + 1) / settings.warmup_steps)
+    """Linear warm-up, a plateau, and a linear fall to a hundredth at the planned end.
+
+    Without warm-up steps the first step has the full rate, without decay so does the last.
+    """
+    rising = min(1.0, (step + 1) / settings.warmup_steps) if settings.warmup_steps > 0 else 1.0
     left = 1.0 - examples / settings.examples
-    return rising * max(0.01, min(1.0, left / settings.decay))
+    falling = min(1.0, left / settings.decay) if settings.decay > 0 else 1.0
+    return rising * max(0.01, falling)

@@ -9,7 +9,8 @@ import torch
 from rag.errors import UsageError
 from rag.generate.base import Base, embedded_base, pretrained_base, random_start
 from rag.generate.layout import Layout
-from rag.generate.saved import MANIFEST, load_generator
+from rag.generate.manifest import MANIFEST
+from rag.generate.saved import load_generator
 from rag.models import resolve
 from rag.training.settings import GeneratorTraining
 

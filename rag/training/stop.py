@@ -8,7 +8,10 @@ from typing import Any
 
 
 class Stop:
-    """Remembers that the process was asked to end, so that the step can finish first."""
+    """Remembers that the process was asked to end, so that the step can finish first.
+
+    Whoever asks a second time doesn't want to wait: that interrupts at once.
+    """
 
     def __init__(self) -> None:
         self.asked = False
@@ -25,4 +28,6 @@ class Stop:
             signal.signal(number, handler)
 
     def _note(self, *_: object) -> None:
+        if self.asked:
+            raise KeyboardInterrupt
         self.asked = True

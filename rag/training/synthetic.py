@@ -9,7 +9,7 @@ from random import Random
 
 from rag.training.augment import NAME
 from rag.training.data import GoldAnswer, QuestionRow
-from rag.training.examples import SENTENCE_END
+from rag.training.texts import SENTENCE_END
 
 PASSAGE_CHARS = 900  # of one context; sentences are never cut
 SHORTEST_SENTENCE = 5  # words; less is no statement

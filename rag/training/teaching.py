@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 from torch import Tensor, nn
@@ -26,7 +28,8 @@ from rag.training.settings import GeneratorTraining
 
 logger = logging.getLogger(__name__)
 
-TEACHER_ROWS = "teacher-answers.jsonl"
+UNANSWERED_FROM = 0.5
+"""Hard labels are text, with no decision after them to weigh absence: so likely is none."""
 
 
 class Teaching:
@@ -45,30 +48,46 @@ class Teaching:
     def __init__(self, settings: GeneratorTraining, student: Base, device: str) -> None:
         self.settings = settings
         self.teacher: Base | None = None
-        self.threshold = 0.5
+        self.digest = ""
         if settings.teacher is not None:
             if not settings.copying:
                 raise UsageError("a teacher's distributions hold copies: train with copying")
             loaded = load_generator(settings.teacher, device=device)
             loaded.base.model.requires_grad_(False)
             self.teacher = replace(loaded.base, layout=student.layout)
-            self.threshold = loaded.absent_threshold
+            self.digest = loaded.digest
         self.soft = self.teacher is not None and same_vocabulary(student, self.teacher)
 
     def trained(self, student: Base) -> nn.Module:
         """The module that the optimiser's wrapper calls."""
         return WithDistribution(student.model) if self.soft else student.model
 
-    def rows(self, rows: Sequence[QuestionRow], accelerator: Any) -> list[QuestionRow]:
+    def rows(
+        self,
+        rows: Sequence[QuestionRow],
+        accelerator: Any,
+        *,
+        unanswered_from: float = UNANSWERED_FROM,
+    ) -> list[QuestionRow]:
         """Training rows with the teacher's answers.
 
-        A file in the run's folder keeps them, so that a resumed run learns from the same.
+        A file in the run's folder keeps them, so that a resumed run learns from the same. Its
+        name has a digest of all that decides them.
+
+        Args:
+            rows: training rows.
+            accelerator: of the run.
+            unanswered_from: probability of "not in these passages" from which on the teacher's
+                answer is none.
         """
         settings = self.settings
         share = settings.teacher_answers if self.soft else 1.0
         if self.teacher is None or share == 0.0:
             return list(rows)
-        path = settings.out / TEACHER_ROWS
+        deciding = [self.digest, share, settings.plan.seed, unanswered_from]
+        content = json.dumps([deciding, [asdict(row) for row in rows]])
+        key = hashlib.sha256(content.encode()).hexdigest()[:16]
+        path = settings.out / f"teacher-answers-{key}.jsonl"
         with accelerator.main_process_first():
             if not path.is_file():
                 settings.out.mkdir(parents=True, exist_ok=True)
@@ -77,7 +96,7 @@ class Teaching:
                     rows,
                     self.teacher,
                     share=share,
-                    threshold=self.threshold,
+                    threshold=unanswered_from,
                     seed=settings.plan.seed,
                 )
                 write_questions(path, answered)

@@ -133,6 +133,32 @@ def test_wrong_calls_are_one_line(rag, questions, bart, tmp_path) -> None:
     assert not (tmp_path / "run").exists()
 
 
+def test_what_the_machine_has_not_is_one_line(rag, questions, bart, tmp_path, monkeypatch) -> None:
+    call = ["train", "generator", "--train", questions, "--out", tmp_path / "run", "--base", bart]
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    code, out, err = rag(*call, "--precision", "fp16")
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert "fp16 needs a GPU" in err
+    for module, package in (("sklearn.linear_model", "scikit-learn"), ("matplotlib", "matplotlib")):
+        with monkeypatch.context() as patched:
+            for name in [name for name in sys.modules if name.startswith("rag.training.")]:
+                patched.delitem(sys.modules, name)
+            patched.setitem(sys.modules, module, None)
+            code, out, err = rag(*call, "--precision", "no")
+        assert (code, out) == (1, "")
+        assert f"{package}: pip install 'grounded-rag[train]'" in err
+        assert "Traceback" not in err
+    assert not (tmp_path / "run").exists()
+
+
+def test_mistyped_titles_are_named(rag, questions, bart, tmp_path) -> None:
+    call = ["train", "generator", "--train", questions, "--out", tmp_path / "run", "--base", bart]
+    code, out, err = rag(*call, "--precision", "no", "--held-out", "tpyo")
+    assert (code, out) == (2, "")
+    assert "has the title 'tpyo': correct --held-out" in err
+    assert not (tmp_path / "run").exists()
+
+
 def test_bad_rows_are_named_a_line_each(rag, questions, bart, tmp_path) -> None:
     with questions.open("a") as file:
         file.write('{"id": "x"}\n{"id": "y", "question": "Who?", "context": "C", "answers": 3}\n')

@@ -34,7 +34,7 @@ def tiny_bart() -> PreTrainedModel:
             decoder_attention_heads=4,
             encoder_ffn_dim=64,
             decoder_ffn_dim=64,
-            max_position_embeddings=64,
+            max_position_embeddings=160,
             dropout=0.0,
             attention_dropout=0.0,
             pad_token_id=0,

@@ -57,6 +57,13 @@ def test_without_a_decision_nothing_is_served(base, tmp_path: Path) -> None:
         chosen(tmp_path / "own")
 
 
+def test_unknown_evidence_is_refused(base, tmp_path: Path) -> None:
+    other = Decision(features=("hunch",), weights=(1.0,), intercept=0.0, threshold=0.5)
+    save_generator(tmp_path / "own", base, trained_from="a test", decision=other)
+    with pytest.raises(ModelError, match="decides by hunch"):
+        chosen(tmp_path / "own")
+
+
 def test_changed_weights_are_refused_by_digest(folder: Path) -> None:
     weights = folder / "weights.safetensors"
     content = bytearray(weights.read_bytes())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from transformers import BartConfig, BartForConditionalGeneration
 
-from rag.errors import GenerationTimeout
+from rag.errors import GenerationTimeout, ModelError, UsageError
 from rag.generate.base import Base, read_tokenizer
 from rag.generate.copy_attention import CopyModel
 from rag.generate.copying import FUSED_AT_MOST, CopyGenerator, shortened
@@ -220,6 +221,29 @@ def test_the_time_limit_is_kept(base: Base) -> None:
     with pytest.raises(GenerationTimeout, match="RAG_GENERATE_TIMEOUT_SECONDS"):
         slow.write([("Where?", [FACT] * 50)])
     assert time.monotonic() - began < 5
+
+
+def test_impossible_models_and_settings_are_refused(base: Base) -> None:
+    with pytest.raises(UsageError, match=f"RAG_ANSWER_TOKENS to at most {POSITIONS - 2}"):
+        CopyGenerator(base, "t", search=Search(max_tokens=POSITIONS))
+    short = tiny_base()
+    short.model.seq2seq.config.max_position_embeddings = 80
+    with pytest.raises(ModelError, match="reads 80 tokens, too few"):
+        CopyGenerator(short, "t", search=Search(max_tokens=8))
+
+
+def test_threads_take_turns_and_answer_alike(generator: CopyGenerator) -> None:
+    questions = ["Where was Ada born?", "When?", "Which river?", "Who?"]
+    alone = [generator.write([(question, [FACT])])[0] for question in questions]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda q: generator.write([(q, [FACT])])[0], questions))
+    assert together == alone
+
+
+def test_waiting_for_a_turn_is_part_of_the_time_limit(base: Base) -> None:
+    waiting = CopyGenerator(base, "t", search=Search(max_tokens=8), time_limit_seconds=0.05)
+    with waiting._turn, pytest.raises(GenerationTimeout):
+        waiting.write([("Where?", [FACT])])
 
 
 def test_very_long_questions_keep_their_ends() -> None:

@@ -9,6 +9,7 @@ import torch
 
 from rag.generate.copy_attention import CopyModel
 from rag.generate.decode import Search, decode
+from rag.generate.fusion import fuse
 from rag.training.batches import collate
 from rag.training.examples import Example
 from rag.training.losses import LossWeights, generator_losses, total_loss
@@ -30,11 +31,14 @@ def task(rng: Random) -> Example:
 
 def exact_share(model: CopyModel, examples: list[Example], special) -> float:
     model.eval()
-    batch = collate(examples, special, start_id=model.start_id, end_id=model.eos_id)
     with torch.inference_mode():
-        answers = decode(model, [model.encode(batch.passages)], Search(max_tokens=8))
+        encoded = [
+            model.encode(fuse([example.question], [example.passages], special))
+            for example in examples
+        ]
+    answers = decode(model, encoded, Search(max_tokens=8))
     pairs = zip(answers, examples, strict=True)
-    return sum(answer.tokens == example.target for answer, example in pairs) / len(examples)
+    return sum(list(answer.tokens) == example.target for answer, example in pairs) / len(examples)
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ import torch
 from rag.errors import UsageError
 from rag.generate import decode as decoding
 from rag.generate.copy_attention import CopyModel, Encoded
-from rag.generate.decode import Search, decode, loop_period
+from rag.generate.decode import Search, decode, loop_period, looping
 from rag.generate.fusion import fuse
 
 QUESTIONS = [[10, 11], [12], [13, 14, 15], [16], [17, 18]]
@@ -41,23 +42,26 @@ def log_prob(model: CopyModel, encoded: Encoded, tokens: list[int]) -> torch.Ten
 
 def slow_greedy(model: CopyModel, encoded: Encoded, max_tokens: int) -> tuple[int, ...]:
     tokens: list[int] = []
-    while len(tokens) < max_tokens and not loop_period(tokens):
+    while len(tokens) < max_tokens:
         best = int(log_prob(model, encoded, tokens).argmax())
         if best == model.eos_id:
             break
         tokens.append(best)
-    period = loop_period(tokens)
-    return tuple(tokens[: len(tokens) - 2 * period])
+    return tuple(tokens)
 
 
 def test_greedy_takes_the_likeliest_token(make_model, special) -> None:
+    lengths = set()
     for seed in range(3):
         model = make_model(seed=seed)
         encoded = encode(model, special)
-        found = decode(model, encoded, Search(max_tokens=8))
-        expected = [slow_greedy(model, own, 9)[:9] for own in encoded]
-        for answer, slow in zip(found, expected, strict=True):
-            assert answer.tokens[:8] == slow[:8]
+        found = decode(model, encoded, Search(max_tokens=4, stop_loops=False))
+        assert [answer.tokens for answer in found] == [
+            slow_greedy(model, own, 4) for own in encoded
+        ]
+        lengths |= {len(answer.tokens) for answer in found}
+    assert len(lengths) > 1
+    assert max(lengths) == 4, "some answers were cut"
 
 
 def test_answers_do_not_depend_on_the_rest_of_the_batch(make_model, special) -> None:
@@ -99,15 +103,22 @@ def test_wide_beams_find_the_likeliest_answer(make_model, special) -> None:
     (found,) = decode(
         model, [own], Search(max_tokens=2, beams=20, length_penalty=0.0), banned=banned
     )
-    scores = {}
-    for length in range(3):
-        for tokens in itertools.product(keep, repeat=length):
-            steps = [*tokens, model.eos_id]
-            scores[tokens] = sum(
-                float(log_prob(model, own, list(tokens[:t]))[token])
-                for t, token in enumerate(steps)
-            )
-    assert found.tokens == max(scores, key=scores.__getitem__)
+    answers = [
+        [*tokens, model.eos_id] for n in range(3) for tokens in itertools.product(keep, repeat=n)
+    ]
+    answers += map(list, itertools.product(keep, repeat=3))  # cut off, the search weighs them too
+
+    def allowed(prefix: list[int]) -> torch.Tensor:
+        scores = log_prob(model, own, prefix)
+        scores[banned] = -torch.inf
+        return scores.log_softmax(-1)
+
+    scores = [
+        sum(float(allowed(tokens[:t])[token]) for t, token in enumerate(tokens))
+        for tokens in answers
+    ]
+    best = answers[scores.index(max(scores))]
+    assert list(found.tokens) == [token for token in best if token != model.eos_id][:2]
 
 
 def test_long_answers_win_with_a_length_penalty(make_model, special) -> None:
@@ -181,6 +192,44 @@ def test_loops_end_and_are_cut(make_model, special) -> None:
     assert answer.finish == "loop"
     assert answer.tokens == (33,)
     assert loop_period([5, 6, 7, 5, 6, 7, 5, 6, 7]) == 3
+
+
+def test_what_the_source_repeats_is_no_loop() -> None:
+    number = [7, 5, 6, 5, 6, 5, 6]  # as in 1,000,000,000
+    assert loop_period(number) == 2
+    assert looping(number, [9, *number, 9]) == 0
+    assert looping(number, [9, 5, 6, 5, 6, 9]) == 2
+    assert looping([], [1]) == 0
+
+
+def test_a_long_number_is_copied_whole(make_model, special) -> None:
+    model = make_model(guided=False)
+    banned = undecided(model, [33])
+    with torch.inference_mode():
+        own = model.encode(fuse([[10]], [[[20, 33, 33, 33, 21]]], special))
+    (answer,) = decode(model, [own], Search(max_tokens=3), banned=banned)
+    assert answer.tokens == (33, 33, 33)
+    assert answer.finish == "length"
+
+
+def test_questions_encoded_as_one_are_refused(make_model, batch) -> None:
+    model = make_model()
+    with torch.inference_mode():
+        together = model.encode(batch)
+    with pytest.raises(ValueError, match="on its own"):
+        decode(model, [together])
+
+
+def test_draws_in_several_threads_follow_their_seeds(make_model, special) -> None:
+    model = make_model()
+    own = encode(model, special)[:1]
+
+    def drawn(seed: int) -> tuple[int, ...]:
+        return decode(model, own, Search(sample=True, seed=seed, max_tokens=6))[0].tokens
+
+    alone = [drawn(seed) for seed in range(6)]
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(drawn, range(6))) == alone
 
 
 def test_time_ends(make_model, special) -> None:

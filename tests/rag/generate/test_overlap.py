@@ -22,6 +22,15 @@ def test_the_answers_sentence_is_compared_with_the_best_one():
     assert wrong["coverage"] == right["coverage"] > 0
     assert wrong["sentence_coverage"] == 0.0
     assert wrong["sentence_lag"] == right["sentence_coverage"]
+    assert (right["missing"], right["sentence_missing"]) == (0.0, 0.0)
+    assert (wrong["missing"], wrong["sentence_missing"]) == (0.0, 3.0)
+    assert right["low_coverage"] == 0.0
+
+
+def test_a_passage_about_something_else_covers_little():
+    other = overlap("Who sold seven barrels of salted herring?", ["", TEXT], at("Hamm"))
+    assert other["low_coverage"] == 0.6
+    assert other["missing"] == 5.0
 
 
 @pytest.mark.parametrize("tokens", [[], [Token("By", 0.9, 0.0, None)]])

@@ -9,6 +9,7 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 
 from rag.generate.provenance import Trace
 from rag.generate.render import render
+from rag.generate.windows import windows
 from rag.types import Pointer, Token
 
 SOURCE = "The café paid $1,204.50 to Žofia O'Brien-Müller; the superbowl in Rhône-Alpes."
@@ -147,14 +148,80 @@ def test_probability_of_a_word_is_that_of_all_its_pieces(tokenizer: Tokenizer) -
     assert token.probability == pytest.approx(2.718281828**-0.2)
 
 
-def test_vocabularies_that_mark_the_start_of_words() -> None:
-    tokenizer = Tokenizer(
-        models.WordLevel({"▁the": 0, "▁king": 1, "s": 2, ".": 3, "[UNK]": 4}, unk_token="[UNK]")
-    )
+@pytest.fixture(scope="module")
+def byte_level() -> Tokenizer:
+    """As BART's, but without merges: every byte is a token."""
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    tokenizer = Tokenizer(models.BPE({letter: i for i, letter in enumerate(sorted(alphabet))}, []))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    return tokenizer
+
+
+@pytest.fixture(scope="module")
+def sentencepiece() -> Tokenizer:
+    """As T5's: compatibility forms are spelled out, words begin with a mark."""
+    pieces = ["▁", "▁the", "▁king", "s", ".", "▁mg", "▁10", "▁1", "⁄", "2", "1", "a", "m", "g"]
+    tokenizer = Tokenizer(models.Unigram([("<unk>", 0.0), *((p, -1.0) for p in pieces)], unk_id=0))
+    tokenizer.normalizer = normalizers.NFKC()
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
     tokenizer.decoder = decoders.Metaspace()
-    traced = Trace((0.0,) * 4, 0.0, (0.0,) * 4, (None,) * 4, 0.0)
-    tokens = render([0, 1, 2, 3], traced, [], [], tokenizer)
-    assert [token.text for token in tokens] == ["the", " kings", "."]
+    return tokenizer
+
+
+def told(tokenizer: Tokenizer, text: str, *, copied: range | None) -> tuple[Token, ...]:
+    """Render a whole text as an answer; the tokens in the range are copied from itself."""
+    encoding = tokenizer.encode(text, add_special_tokens=False)
+    (window,) = windows(tokenizer, [text], 500)
+    places = [Pointer(0, start, end) for start, end in window.offsets]
+    count = len(encoding.ids)
+    there = range(count) if copied is None else copied
+    pointers = tuple(i if i in there else None for i in range(count))
+    shares = tuple(float(p is not None) for p in pointers)
+    traced = Trace((-0.1,) * count, -0.1, shares, pointers, 0.0)
+    found = render(encoding.ids, traced, places, [text], tokenizer)
+    for token in found:
+        if token.pointer is not None:
+            assert text[token.pointer.start : token.pointer.end] == token.text
+    return found
+
+
+@pytest.mark.parametrize(
+    "text", ["Paris won", "(Paris) won.", "Trần Hưng Đạo won", "a 😀 b", "½ x"]
+)
+@pytest.mark.parametrize("copied", [True, False])
+def test_byte_level_pieces_make_whole_words(byte_level, text: str, copied: bool) -> None:
+    found = told(byte_level, text, copied=None if copied else range(0))
+    assert "".join(token.text for token in found) == text
+    assert all((token.pointer is not None) == copied for token in found)
+
+
+@pytest.mark.parametrize("text", ["the kings.", "½ mg", "10½ mg"])
+def test_characters_of_several_pieces_come_once(sentencepiece, text: str) -> None:
+    found = told(sentencepiece, text, copied=None)
+    assert "".join(token.text for token in found) == text
+    assert all(token.pointer is not None for token in found)
+
+
+def test_written_sentencepieces_make_words(sentencepiece) -> None:
+    found = told(sentencepiece, "the kings.", copied=range(0))
+    assert [token.text for token in found] == ["the", " kings."]
+
+
+def test_trailing_white_space_is_no_word(byte_level) -> None:
+    found = told(byte_level, "Paris.\n\n", copied=None)
+    assert "".join(token.text for token in found) == "Paris."
+
+
+def test_half_a_number_is_not_copied(tokenizer: Tokenizer) -> None:
+    pieces = tokenizer.encode(SOURCE, add_special_tokens=False).tokens
+    first, last = pieces.index("1"), pieces.index("50")
+    half = written(tokenizer, [(pieces[i], i) for i in range(first, first + 3)])
+    assert half
+    assert all(token.pointer is None for token in half)
+    whole = written(tokenizer, [(pieces[i], i) for i in range(first, last + 1)])
+    assert shown(whole) == "1,204.50"
+    assert all(token.pointer is not None for token in whole)
 
 
 def test_nothing_is_nothing(tokenizer: Tokenizer) -> None:

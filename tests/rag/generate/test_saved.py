@@ -10,10 +10,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from rag.errors import AlreadyExists, DigestMismatch, ModelError
-from rag.generate.base import Base, embedded_base, pretrained_base, random_start
+from rag.errors import AlreadyExists, DigestMismatch, ModelError, UsageError
+from rag.generate.base import Base, embedded_base, pretrained_base, random_start, tied
 from rag.generate.fusion import PassageBatch
 from rag.generate.layout import Layout
+from rag.generate.manifest import Decision, put_decision, read_manifest
 from rag.generate.saved import load_generator, save_generator, tensors
 
 PREFIX = torch.tensor([[0, 20, 21], [0, 25, 25], [0, 30, 10]])
@@ -76,6 +77,91 @@ def test_layout_and_missing_guide_are_kept(
     assert loaded.layout == base.layout
     assert loaded.model.span_guide is None
     assert outputs(loaded, batch) == pytest.approx(outputs(halved(base), batch))
+
+
+def untied(base: Base) -> Base:
+    """The base with an output layer of its own, as T5 v1.1 and FLAN-T5 have."""
+    head = base.model.seq2seq.get_output_embeddings()
+    head.weight = torch.nn.Parameter(torch.randn_like(head.weight))
+    return base
+
+
+def test_an_output_layer_of_its_own_is_kept(base: Base, batch, tmp_path: Path) -> None:
+    base = halved(untied(base))
+    base.model.seq2seq.config.scale_decoder_outputs = False
+    expected = outputs(base, batch)
+    save_generator(tmp_path / "g", base, trained_from="random")
+    assert not read_manifest(tmp_path / "g")[0].tied
+    stored = load_file(tmp_path / "g" / "weights.safetensors")
+    assert "seq2seq.lm_head.weight" in stored
+    loaded = load_generator(tmp_path / "g").base
+    assert torch.equal(outputs(loaded, batch), expected)
+    assert not tied(loaded.model.seq2seq)
+
+
+def test_a_random_start_ties_as_its_base_does(base: Base, batch, tmp_path: Path) -> None:
+    fresh = random_start(base)
+    assert tied(fresh.model.seq2seq)
+    own = random_start(untied(base))
+    assert not tied(own.model.seq2seq)
+    assert torch.equal(
+        own.model.seq2seq.lm_head.weight, random_start(base).model.seq2seq.lm_head.weight
+    )
+    own.model.eval()
+    expected = outputs(halved(own), batch)
+    save_generator(tmp_path / "g", own, trained_from="random")
+    assert torch.equal(outputs(load_generator(tmp_path / "g").base, batch), expected)
+
+
+def test_a_pretrained_output_layer_of_its_own_is_read(
+    architecture, base, make_words, batch, tmp_path
+) -> None:
+    base = replace(untied(base), tokenizer=make_words({3: "[unused0]"}))
+    folder = pretrained_folder(base, tmp_path / "hub")
+    if architecture == "t5":
+        config = json.loads((folder / "config.json").read_text())
+        config.pop("scale_decoder_outputs", None)
+        (folder / "config.json").write_text(json.dumps(config | {"tie_word_embeddings": False}))
+    read = pretrained_base(str(folder))
+    assert not tied(read.model.seq2seq)
+    expected = outputs(halved(read), batch)
+    save_generator(tmp_path / "g", read, trained_from="hub")
+    assert torch.equal(outputs(load_generator(tmp_path / "g").base, batch), expected)
+
+
+def test_manifests_before_own_output_layers_are_read(saved: Path) -> None:
+    value = json.loads((saved / "generator.json").read_text())
+    del value["tied"]
+    (saved / "generator.json").write_text(json.dumps(value))
+    assert tied(load_generator(saved).base.model.seq2seq)
+
+
+def test_absence_is_weighed_by_the_decision_unless_said_otherwise(saved: Path) -> None:
+    assert load_generator(saved).absent_threshold == 1.0
+
+
+def test_a_decision_is_put_into_the_manifest(saved: Path) -> None:
+    before, digest = read_manifest(saved)
+    decision = Decision(features=("absent",), weights=(-1.0,), intercept=0.5, threshold=0.25)
+    new = put_decision(saved / "generator.json", decision)
+    manifest, read = read_manifest(saved)
+    assert (manifest.decision, read) == (decision, new)
+    assert new != digest
+    assert manifest.model_copy(update={"decision": None}) == before
+    assert put_decision(saved / "generator.json", None) == digest
+
+
+def test_a_device_that_is_not_there_is_one_line(saved: Path, monkeypatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(UsageError, match="'cuda': set RAG_DEVICE to cpu or auto"):
+        load_generator(saved, device="cuda")
+
+
+def test_replacing_leaves_nothing_behind(base: Base, saved: Path) -> None:
+    (saved / "stray.txt").write_text("of an older version")
+    save_generator(saved, base, trained_from="again")
+    assert not (saved / "stray.txt").exists()
+    assert [path.name for path in saved.parent.iterdir()] == ["g"]
 
 
 def test_another_epsilon_is_kept(base: Base, batch, architecture: str, tmp_path: Path) -> None:
@@ -202,7 +288,7 @@ def test_pretrained_models_bring_their_own_framing(
     loaded = pretrained_base(str(folder))
     assert loaded.special == base.special
     assert loaded.reserved_id == 7
-    assert loaded.max_positions == {"bart": 64, "t5": None}[architecture]
+    assert loaded.max_positions == {"bart": 160, "t5": None}[architecture]
     assert loaded.reference is None, "a path is of this machine only"
     ours, theirs = tensors(loaded.model), tensors(base.model)
     assert all(torch.equal(ours[n], theirs[n]) for n in ours if n.startswith("seq2seq."))

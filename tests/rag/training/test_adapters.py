@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import (
     BartConfig,
@@ -20,6 +21,7 @@ from rag.errors import AlreadyExists, DigestMismatch, ModelError, NotFound
 from rag.generate.base import Base
 from rag.generate.copy_attention import CopyModel
 from rag.generate.fusion import SpecialIds
+from rag.generate.manifest import Decision
 from rag.generate.saved import load_generator, save_generator
 from rag.training.adapters import AdapterSwitch, add_lora, merge_lora, save_adapter
 
@@ -179,3 +181,109 @@ def test_foreign_and_broken_adapters_are_refused(generator: Path, tmp_path: Path
         value.dtype == torch.float32
         for value in load_file(tmp_path / "other" / "adapter_model.safetensors").values()
     )
+
+
+def test_an_adapter_brings_its_own_decision(generator: Path, tmp_path: Path) -> None:
+    saved = load_generator(generator)
+    base = trained(load_generator(generator).base, seed=0)
+    decision = Decision(features=("absent",), weights=(-1.0,), intercept=0.5, threshold=0.25)
+    save_adapter(tmp_path / "law", base.model, generator=saved.digest, decision=decision)
+    save_adapter(tmp_path / "tax", base.model, generator=saved.digest)
+    switch = AdapterSwitch(saved)
+    for name in ("law", "tax"):
+        switch.add(name, tmp_path / name)
+    assert switch.decision("law") == decision
+    assert switch.decision("tax") is None
+    assert switch.digest("law") != switch.digest("tax")
+    with pytest.raises(NotFound, match="no adapter 'vat'"):
+        switch.decision("vat")
+    manifest = tmp_path / "tax" / "adapter.json"
+    value = json.loads(manifest.read_text())
+    del value["decision"]
+    manifest.write_text(json.dumps(value))
+    switch.add("earlier", tmp_path / "tax")
+    assert switch.decision("earlier") is None
+    manifest.write_text(json.dumps(value | {"decision": {"features": []}}))
+    with pytest.raises(ModelError, match=r"adapter\.json: weights: .*: copy the adapter again"):
+        switch.add("broken", tmp_path / "tax")
+
+
+def rewritten(folder: Path, change) -> Path:
+    """An adapter with other tensors under right digests."""
+    path = folder / "adapter_model.safetensors"
+    state = load_file(path)
+    change(state)
+    save_file(state, path, {"format": "pt"})
+    manifest = json.loads((folder / "adapter.json").read_text())
+    manifest["files"][path.name] = hashlib.sha256(path.read_bytes()).hexdigest()
+    (folder / "adapter.json").write_text(json.dumps(manifest))
+    return folder
+
+
+def lose_one(state: dict[str, torch.Tensor]) -> None:
+    state.pop(min(state))
+
+
+def add_one(state: dict[str, torch.Tensor]) -> None:
+    state[f"{min(state)}.more"] = torch.zeros(1)
+
+
+def widen_one(state: dict[str, torch.Tensor]) -> None:
+    name = min(state)
+    state[name] = torch.zeros(state[name].shape[0], state[name].shape[1] + 1)
+
+
+@pytest.mark.parametrize("beside", [False, True])
+@pytest.mark.parametrize("change", [lose_one, add_one, widen_one])
+def test_a_refused_adapter_leaves_the_model_as_it_was(
+    generator: Path, tmp_path: Path, change, beside: bool
+) -> None:
+    saved = load_generator(generator)
+    base = trained(load_generator(generator).base, seed=0)
+    save_adapter(tmp_path / "good", base.model, generator=saved.digest)
+    save_adapter(tmp_path / "bad", base.model, generator=saved.digest)
+    rewritten(tmp_path / "bad", change)
+    switch = AdapterSwitch(saved)
+    if beside:
+        switch.add("good", tmp_path / "good")
+        switch.use("good")
+    names = [name for name, _ in saved.base.model.named_modules()]
+    expected = outputs(saved.base)
+    with pytest.raises(ModelError, match="train the adapter again"):
+        switch.add("bad", tmp_path / "bad")
+    assert [name for name, _ in saved.base.model.named_modules()] == names
+    assert torch.equal(outputs(saved.base), expected)
+    assert switch.names == ["good"] * beside
+    save_adapter(tmp_path / "again", base.model, generator=saved.digest)
+    switch.add("bad", tmp_path / "again")
+    switch.use("bad")
+    assert torch.equal(outputs(saved.base), outputs(base))
+
+
+@pytest.mark.parametrize("beside", [False, True])
+def test_a_failure_while_adding_takes_the_adapter_out(
+    generator: Path, tmp_path: Path, beside: bool, monkeypatch
+) -> None:
+    import peft
+
+    def failing(*_, **__):
+        raise RuntimeError("no")
+
+    saved = load_generator(generator)
+    base = trained(load_generator(generator).base, seed=0)
+    save_adapter(tmp_path / "good", base.model, generator=saved.digest)
+    switch = AdapterSwitch(saved)
+    if beside:
+        switch.add("good", tmp_path / "good")
+        switch.use("good")
+    names = [name for name, _ in saved.base.model.named_modules()]
+    expected = outputs(saved.base)
+    with monkeypatch.context() as patched:
+        patched.setattr(peft, "set_peft_model_state_dict", failing)
+        with pytest.raises(ModelError, match="does not fit the generator: no"):
+            switch.add("bad", tmp_path / "good")
+    assert [name for name, _ in saved.base.model.named_modules()] == names
+    assert torch.equal(outputs(saved.base), expected)
+    switch.add("bad", tmp_path / "good")
+    switch.use("bad")
+    assert torch.equal(outputs(saved.base), outputs(base))

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from tokenizers import Tokenizer
 
+from rag.errors import UsageError
 from rag.generate.fusion import SpecialIds
 from rag.generate.layout import Layout
 from rag.training.batches import LONGEST_TARGET, BatchPlan, BatchStream, Position, collate
@@ -139,3 +140,12 @@ def test_without_copying_there_is_nothing_to_point_at(stream: BatchStream) -> No
     assert (batch.gold_positions == -1).all()
     assert (batch.span == -1).all()
     assert batch.target_mask.any()
+
+
+def test_rows_without_weight_are_refused(stream: BatchStream) -> None:
+    mix = Mix(source_weights=dict.fromkeys(("squad2", "qamr", "fairytaleqa"), 0.0))
+    with pytest.raises(UsageError, match="give a source a weight above 0"):
+        BatchStream(stream.composer, mix, PLAN, SPECIAL, start_id=3, end_id=4)
+    stream.mix = replace(stream.mix, source_weights={"squad2": 1.0, "qamr": -0.5})
+    sources = {stream.composer.rows[i].source for e in range(9) for i in stream.epoch_rows(e)}
+    assert sources == {"squad2", "fairytaleqa"}

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rag.errors import TrainingDataError
-from rag.training.data import GoldAnswer, parse_row, read_questions
+from rag.training.data import GoldAnswer, QuestionRow, parse_row, read_questions, write_questions
 
 GOOD = {
     "id": "a",
@@ -111,3 +111,11 @@ def test_any_slice_of_a_context_is_accepted(before: str, answer: str, after: str
     answers = [{"text": answer, "start": len(before)}]
     line = json.dumps({**GOOD, "context": context, "answers": answers})
     assert parse_row(line).answers == (GoldAnswer(answer, len(before)),)
+
+
+def test_halves_of_surrogate_pairs_are_written_and_read(tmp_path: Path) -> None:
+    row = QuestionRow(
+        "1", "own", "t", "Who \ud800?", "Ada sang, fél \udc00.", (GoldAnswer("Ada", 0),)
+    )
+    write_questions(tmp_path / "q.jsonl", [row])
+    assert read_questions(tmp_path / "q.jsonl") == [row]

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import replace
 from random import Random
+from typing import ClassVar
 
+import numpy as np
 import pytest
 
+from rag.decide import WRITTEN_FEATURES
 from rag.errors import UsageError
 from rag.training import decision as fitting
 from rag.training.data import GoldAnswer, QuestionRow
-from rag.training.decision import among_others, fit_decision, is_right, with_unanswerable
+from rag.training.decision import (
+    among_others,
+    fit_decision,
+    fitted,
+    forms,
+    is_right,
+    with_unanswerable,
+)
 from rag.types import Draft, Token
 
 
@@ -27,15 +39,20 @@ def rows(count: int, unanswerable: int) -> list[QuestionRow]:
 class Telling:
     """Writes "Ada" always, and is surer of it where that is right."""
 
+    batches: ClassVar[list[int]] = []
+
     def __init__(self, *_: object, **__: object) -> None:
         self.rng = Random(0)
 
     def write(self, requests):
-        ((_, texts),) = requests
+        self.batches.append(len(requests))
+        return [self.draft(texts) for _, texts in requests]
+
+    def draft(self, texts):
         there = any("Ada" in text for text in texts)
         absent = self.rng.gauss(-2.0 if there else 2.0, 1.5)
         features = {"absent": absent, "log_prob": self.rng.gauss(-0.5, 0.1), "finished": 1.0}
-        return [Draft((Token("Ada", 0.9, 1.0, None),), 0.9, "test", features)]
+        return Draft((Token("Ada", 0.9, 1.0, None),), 0.9, "test", features)
 
 
 def probability(decision, **features: float) -> float:
@@ -47,9 +64,7 @@ def probability(decision, **features: float) -> float:
 
 def test_the_threshold_withholds_the_share_asked_for(monkeypatch) -> None:
     monkeypatch.setattr(fitting, "CopyGenerator", Telling)
-    data = [row for row in rows(100, 100) if True]
-    for row in range(100, 200):
-        data[row] = QuestionRow(f"u{row}", "own", "empty", "Who?", f"Nobody {row}.", ())
+    data = rows(100, 100)
     strict = fit_decision(None, data, withheld=0.95)  # type: ignore[arg-type]
     loose = fit_decision(None, data, withheld=0.5)  # type: ignore[arg-type]
     assert strict.threshold > loose.threshold
@@ -59,13 +74,44 @@ def test_the_threshold_withholds_the_share_asked_for(monkeypatch) -> None:
     assert sure > strict.threshold > unsure
 
 
+def test_questions_are_answered_in_batches(monkeypatch) -> None:
+    monkeypatch.setattr(fitting, "CopyGenerator", Telling)
+    monkeypatch.setattr(Telling, "batches", [])
+    seen = []
+    fit_decision(None, rows(60, 60), progress=lambda *counts: seen.append(counts))  # type: ignore[arg-type]
+    assert Telling.batches == [16] * 18 + [12], "60 + 60 in two forms, 60 in a third"
+    assert seen[0] == (16, 300)
+    assert seen[-1] == (300, 300)
+
+
+def test_drafts_keep_their_requests_order(monkeypatch) -> None:
+    class Echoing(Telling):
+        def draft(self, texts):
+            return Draft((Token(texts[0], 0.9, 1.0, None),), 0.9, "test")
+
+    monkeypatch.setattr(fitting, "CopyGenerator", Echoing)
+    requests = [("Who?", ["x" * (40 - i)]) for i in range(40)]
+    drafts = fitting.written(None, requests, lambda *_: None)  # type: ignore[arg-type]
+    assert [draft.text for draft in drafts] == [texts[0] for _, texts in requests]
+
+
 def test_too_few_questions_are_refused() -> None:
     with pytest.raises(UsageError, match="needs 40 answerable"):
         fit_decision(None, rows(30, 60))  # type: ignore[arg-type]
 
 
+def placed(count: int) -> list[QuestionRow]:
+    """Rows whose answers differ, of three titles."""
+    return [
+        QuestionRow(
+            str(i), "own", f"t{i % 3}", f"Where {i}?", f"In P{i:02}.", (GoldAnswer(f"P{i:02}", 3),)
+        )
+        for i in range(count)
+    ]
+
+
 def test_other_contexts_are_of_the_same_title() -> None:
-    data = rows(30, 0)
+    data = placed(30)
     texts = among_others(data[0], data, Random(0))
     assert data[0].context in texts
     assert len(texts) == 5
@@ -73,12 +119,31 @@ def test_other_contexts_are_of_the_same_title() -> None:
     assert {titles[text] for text in texts} == {data[0].title}
 
 
-def test_missing_unanswerable_questions_are_made() -> None:
-    made = with_unanswerable(rows(60, 0))
+def test_other_contexts_hold_no_gold_answer() -> None:
+    data = placed(12)
+    holding = [replace(r, context=f"{r.context} Not p00.") for r in data[3::3]]
+    data = [row for row in data if row.title != "t0"] + [data[0], *holding]
+    row = next(row for row in data if row.id == "0")
+    for seed in range(20):
+        others = set(among_others(row, data, Random(seed))) - {row.context}
+        assert others
+        assert not any("p00" in text for text in others)
+
+
+def test_made_unanswerable_questions_stay_so_among_others() -> None:
+    data = placed(60)
+    made = with_unanswerable(data)
+    contexts = {row.id: row.context for row in data}
     others = [row for row in made if not row.answers]
     assert len(others) == 30
-    contexts = {row.id: row.context for row in rows(60, 0)}
-    assert all(row.context != contexts[row.id.removesuffix("/other")] for row in others)
+    for row in others:
+        own = contexts[row.id.removesuffix("/other")]
+        assert row.context != own
+        for seed in range(5):
+            assert own not in among_others(row, made, Random(seed))
+
+
+def test_given_unanswerable_questions_are_enough() -> None:
     assert len(with_unanswerable(rows(20, 30))) == 50
 
 
@@ -86,6 +151,33 @@ def test_right_is_half_of_a_gold_answer() -> None:
     row = rows(1, 0)[0]
     said = Draft((Token("Ada Lovelace", 0.9, 1.0, None),), 0.9, "test")
     other = Draft((Token("Bela", 0.9, 1.0, None),), 0.9, "test")
-    assert is_right(row, said)
-    assert not is_right(row, other)
-    assert not is_right(rows(0, 1)[0], said)
+    assert is_right(row, [row.context], said)
+    assert not is_right(row, [row.context], other)
+    assert not is_right(row, ["Another text."], said)
+    assert not is_right(rows(0, 1)[0], ["Nobody 0."], said)
+
+
+def test_questions_with_an_answer_are_also_asked_without_their_context() -> None:
+    data = rows(9, 6)
+    asked = forms(data)
+    counts = Counter(row.id for row, _ in asked)
+    assert {counts[row.id] for row in data if not row.answers} == {2}
+    assert max(counts[row.id] for row in data if row.answers) == 3
+    last = [texts for row, texts in asked if row.id == "0"]
+    assert last[0] == [data[0].context]
+    assert data[0].context in last[1]
+
+
+def test_evidence_that_never_varies_says_nothing() -> None:
+    rng = np.random.default_rng(0)
+    right = rng.random(400) < 0.5
+    features = np.zeros((400, len(WRITTEN_FEATURES)))
+    features[:, 0] = np.where(right, -2.0, 2.0) + rng.normal(size=400)
+    features[:, 4] = 1.0  # everything was copied
+    decision = fitted(features, right, ~right, withheld=0.8)
+    assert decision.weights[0] < -0.5
+    assert decision.weights[4] == 0.0
+    logits = features @ np.array(decision.weights) + decision.intercept
+    served = 1 / (1 + np.exp(-logits)) >= decision.threshold
+    assert served[~right].mean() == pytest.approx(0.2, abs=0.01)
+    assert served[right].mean() > 0.9

@@ -9,11 +9,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from rag.errors import AlreadyExists, ModelError, NotFound, UsageError
+from rag.errors import AlreadyExists, DigestMismatch, ModelError, NotFound, UsageError
 from rag.generate.base import Base
+from rag.generate.manifest import Decision, read_manifest
 from rag.generate.saved import load_generator, save_generator, tensors
+from rag.training import export as exporting
+from rag.training.adapters import AdapterSwitch
 from rag.training.average import average_weights, snapshots
 from rag.training.batches import BatchPlan
+from rag.training.data import read_questions
 from rag.training.examples import Mix
 from rag.training.export import choose_weights, score, shown, train_and_export
 from rag.training.generator import train
@@ -161,8 +165,7 @@ def test_wrong_calls_are_refused_before_training(plan: GeneratorTraining, tmp_pa
         train_and_export(
             replace(
                 plan,
-                held_out=tuple("012345")
-                + tuple(f"Wiki1k:wikipedia:{t}:0:{i}" for t in range(6) for i in range(4)),
+                held_out=tuple({row.title for row in read_questions(plan.train)}),
             )
         )
     with pytest.raises(ModelError, match="no model folder"):
@@ -181,8 +184,12 @@ def test_settings_are_shown_without_folders(plan: GeneratorTraining) -> None:
     assert shown(replace(plan, base="hub:facebook/bart-base@main"))["base"].startswith("hub:")
 
 
-def test_precision() -> None:
+def test_precision(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert chosen_precision("fp16") == "fp16"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(UsageError, match="fp16 needs a GPU that torch sees: give bf16"):
+        chosen_precision("fp16")
     assert chosen_precision("auto") in ("no", "bf16", "fp16")
     with pytest.raises(UsageError, match="precision is 'int3'"):
         chosen_precision("int3")
@@ -199,3 +206,100 @@ def test_automatic_precision_is_what_the_hardware_has(monkeypatch: pytest.Monkey
         monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda value=bf16, **_: value)
         monkeypatch.setattr("rag.training.precision.cpu_has_bf16", lambda value=cpu: value)
         assert chosen_precision("auto") == expected
+
+
+DECISION = Decision(features=("absent",), weights=(-1.0,), intercept=0.5, threshold=0.25)
+
+
+@pytest.fixture
+def fitted(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Base, list[str]]]:
+    """What decisions were fitted on: models and ids of rows."""
+    seen = []
+
+    def fit(base, rows, **_):
+        seen.append((base, [row.id for row in rows]))
+        return DECISION
+
+    monkeypatch.setattr(exporting, "fit_decision", fit)
+    return seen
+
+
+def test_the_decision_is_fitted_on_what_is_served(plan: GeneratorTraining, fitted) -> None:
+    report = train_and_export(plan)
+    saved = load_generator(report["generator"])
+    ((base, ids),) = fitted
+    ours, theirs = tensors(base.model), tensors(saved.base.model)
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    assert not base.model.training
+    assert saved.manifest.decision == DECISION
+    assert saved.digest == report["digest"]
+    assert saved.absent_threshold == 1.0, "no gate in front of the decision"
+    assert report["serves"]
+    assert report["decided_on"] == {"file": "questions.jsonl", "rows": sorted(ids)}
+    assert len(ids) == len(read_questions(plan.train))
+
+
+def test_held_out_titles_are_decided_on_first(plan: GeneratorTraining, fitted) -> None:
+    report = train_and_export(replace(plan, held_out=("1",)))
+    assert report["decided_on"]["rows"] == [f"1-{i}" for i in range(4)]
+
+
+def test_without_enough_questions_the_report_says_why(plan: GeneratorTraining) -> None:
+    report = train_and_export(plan)
+    assert report["serves"] is False
+    assert "give them with --dev or --held-out" in report["why_not"]
+    assert "decided_on" not in report
+    assert read_manifest(Path(report["generator"]))[0].decision is None
+
+
+def test_a_merged_models_decision_goes_with_its_adapter(
+    plan: GeneratorTraining, fitted, tmp_path: Path
+) -> None:
+    generator = tmp_path / "general"
+    save_generator(generator, starting_base(plan), trained_from="bart")
+    report = train_and_export(replace(plan, base=str(generator), lora_rank=2))
+    switch = AdapterSwitch(load_generator(generator))
+    assert switch.add("own", Path(report["adapter"])) == report["adapter_digest"]
+    assert switch.decision("own") == DECISION
+
+
+def test_without_dev_the_last_weights_are_kept(plan: GeneratorTraining) -> None:
+    plan = replace(plan, dev=None, checkpoint_minutes=0.0, milestone_minutes=0.0)
+    report = train_and_export(plan)
+    assert len(snapshots(plan.out)) == 3
+    assert report["weights"] == "last"
+
+
+def test_a_folder_that_cannot_be_read_back_is_no_export(
+    plan: GeneratorTraining, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save = exporting.save_generator
+
+    def damaged(folder: Path, *arguments, **named) -> str:
+        digest = save(folder, *arguments, **named)
+        (folder / "weights.safetensors").write_bytes(b"")
+        return digest
+
+    monkeypatch.setattr(exporting, "save_generator", damaged)
+    with pytest.raises(DigestMismatch):
+        train_and_export(plan)
+    assert not (plan.out / "report.json").exists()
+
+
+def test_a_finished_run_is_exported_again_as_it_was(plan: GeneratorTraining) -> None:
+    plan = replace(plan, examples=30, stop_after_steps=None)
+    steps = []
+    reports = [
+        train_and_export(plan, on_step=lambda progress, _: steps.append(progress.step))
+        for _ in range(2)
+    ]
+    assert steps == list(range(1, reports[0]["step"] + 1))
+    assert reports[0]["digest"] == reports[1]["digest"]
+
+
+def test_changed_settings_are_refused_by_both_ways_in(plan: GeneratorTraining) -> None:
+    train_and_export(replace(plan, stop_after_steps=1))
+    changed = replace(plan, held_out=("1",))
+    for call in (train, train_and_export):
+        with pytest.raises(UsageError, match=r"started with held_out \[\], not \['1'\]"):
+            call(changed)
