@@ -203,7 +203,7 @@ class CopyGenerator:
             "weakest": max(math.log(LEAST), min(*traced.log_probs, traced.end_log_prob, 0.0)),
             "finished": float(answer.finish == "end"),
         }
-        if sigmoid(absent) >= self.absent_threshold:
+        if self.absent_threshold < 1 and sigmoid(absent) >= self.absent_threshold:
             return Draft((), traced.confidence, self.digest, features)
         written = render(answer.tokens, traced, source.places, source.texts, self.base.tokenizer)
         words = [token for token in written if token.text.strip()]

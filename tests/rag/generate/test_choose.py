@@ -12,7 +12,8 @@ from rag.decide import FEATURES, WRITTEN_FEATURES
 from rag.errors import DigestMismatch, ModelError
 from rag.generate.choose import chosen_generator
 from rag.generate.extractive import ExtractiveGenerator
-from rag.generate.saved import Decision, save_generator
+from rag.generate.manifest import Decision
+from rag.generate.saved import save_generator
 from rag.settings import Settings
 
 DECISION = Decision(
