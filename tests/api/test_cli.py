@@ -177,8 +177,8 @@ def test_wrong_usage_is_one_line_that_names_the_help(rag, arguments, command):
 
 def test_a_group_alone_shows_its_help(rag):
     code, out, err = rag("kb")
-    assert (code, out) == (2, "")
-    assert "create" in err
+    assert code == 2
+    assert "create" in out + err
 
 
 def test_a_mistyped_home_is_not_made(rag, tmp_path):
