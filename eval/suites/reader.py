@@ -24,6 +24,7 @@ from rag.types import Answer, Document, Passage, Token
 from rag.words import content_words
 
 SQUAD, FAIRYTALES = "squad2", "fairytaleqa"
+BUNDLED = "bundled:generator"
 TOGETHER = 32
 PASSAGES = 5
 RARE_IN_CONTEXTS = 2
@@ -66,13 +67,17 @@ class Measured:
 
 
 def run(settings: Settings, data: Path | None) -> Report:
-    """Measure reading on ``qa/dev``; greedy decoding, so the same figures each time."""
+    """Measure reading on ``qa/dev``: the bundled generator, or another that the settings name.
+
+    Greedy decoding, so the same figures each time; beside it, quoting sentences.
+    """
     rows = questions(data, "dev")
     squad = [row for row in rows if row.source == SQUAD]
     answerable = [row for row in squad if row.answers]
     stories = [row for row in rows if row.source == FAIRYTALES]
     with tempfile.TemporaryDirectory() as folder:
-        at = settings.model_copy(update={"home": Path(folder)})
+        named = BUNDLED if settings.generator == EXTRACTIVE else settings.generator
+        at = settings.model_copy(update={"home": Path(folder), "generator": named})
         embedder = CachedEmbedder(SentenceEmbedder(settings.embedder, device=settings.device))
         with Home(at, embedder=embedder) as home:
             pipeline = home.pipeline(source=PassageText())

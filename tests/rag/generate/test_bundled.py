@@ -32,7 +32,7 @@ def generator() -> CopyGenerator:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(socket.socket, "connect", refuse)
         patch.setattr(socket, "getaddrinfo", refuse)
-        found, fitted = chosen_generator(Settings(), not_needed)
+        found, fitted = chosen_generator(Settings(generator="bundled:generator"), not_needed)
         assert isinstance(found, CopyGenerator)
         assert 0 < fitted.model.extra("threshold") < 1
         found.write([("Who is on duty?", [FACTS])])
