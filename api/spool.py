@@ -11,6 +11,7 @@ from typing import BinaryIO
 
 from indexer.load.names import is_hidden, printable
 from rag.errors import StorageError
+from rag.publish import sync
 
 _URI_CHARS = 300
 _PART_BYTES = 255
@@ -90,8 +91,8 @@ class Upload:
                 file.write(json.dumps(receipt).encode())
                 _sync(file)
             for folder, _, _ in os.walk(self._folder):
-                _sync_folder(Path(folder))
-            _sync_folder(self._folder.parent)
+                sync(Path(folder))
+            sync(self._folder.parent)
 
     def discard(self) -> None:
         """Remove it from the disk."""
@@ -178,11 +179,3 @@ def _disk_errors(folder: Path) -> Iterator[None]:
 def _sync(file: BinaryIO) -> None:
     file.flush()
     os.fsync(file.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -15,6 +14,7 @@ from indexer import vectors as vector_indexes
 from indexer.lexical import TantivyIndex
 from rag.errors import IndexCorrupt, StorageError
 from rag.protocols import VectorIndex
+from rag.publish import sync
 from rag.settings import Settings
 
 MANIFEST = "manifest.json"
@@ -206,7 +206,7 @@ def publish(target: Path, final: Path) -> None:
     """
     try:
         target.rename(final)
-        _sync_path(final.parent)
+        sync(final.parent)
     except OSError as error:
         raise StorageError(f"the index can't be published as {final}: {error.strerror}") from error
 
@@ -235,12 +235,4 @@ def _sha256(path: Path) -> str:
 
 def _sync(folder: Path) -> None:
     for path in [*folder.rglob("*"), folder]:
-        _sync_path(path)
-
-
-def _sync_path(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        sync(path)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rag.calibration import Calibration, LogisticModel
+from rag.generate import overlap
 from rag.types import Decision, Draft, Passage, Verdict
 
 FEATURES = (
@@ -26,12 +27,7 @@ WRITTEN_FEATURES = (
     "weakest",
     "copied",
     "words",
-    "coverage",
-    "sentence_coverage",
-    "sentence_lag",
-    "missing",
-    "sentence_missing",
-    "low_coverage",
+    *overlap.NAMES,
 )
 """Evidence that a generator's answer is right, in the order of its own calibration's weights."""
 

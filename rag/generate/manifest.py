@@ -10,7 +10,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from rag.errors import ModelError
-from rag.generate.publish import write_file
+from rag.publish import write_file
 
 FORMAT = 1
 MANIFEST = "generator.json"

@@ -39,9 +39,9 @@ from rag.generate.manifest import (
     read_manifest,
     sha256_of,
 )
-from rag.generate.publish import new_partial, publish
 from rag.generate.warm_start import MINILM
 from rag.models import resolve
+from rag.publish import new_partial, publish
 
 if TYPE_CHECKING:
     from rag.training.adapters import AdapterSwitch

@@ -20,7 +20,7 @@ from torch import Tensor
 from rag.errors import AlreadyExists, DigestMismatch, MissingDependency, ModelError, NotFound
 from rag.generate.copy_attention import CopyModel
 from rag.generate.manifest import Decision, complaint, manifest_bytes, sha256_of
-from rag.generate.publish import new_partial, publish
+from rag.publish import new_partial, publish
 
 if TYPE_CHECKING:
     from rag.generate.saved import SavedGenerator

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from rag.generate.publish import PARTIAL, new_partial, publish, put_file
+from rag.publish import PARTIAL, new_partial, publish, put_file
 
 KEPT = 2  # newest checkpoints that stay
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from rag.errors import TrainingDataError
-from rag.generate.publish import put_file
+from rag.publish import put_file
 from rag.words import SURROGATE
 
 NAMED_ROWS = 10  # problems one error message lists
@@ -118,11 +118,11 @@ def lines_of(path: Path) -> Iterator[tuple[int, str]]:
             raise TrainingDataError(f"{path}: not readable as UTF-8 JSON lines: {error}") from error
 
 
-def parse_row(line: str) -> QuestionRow:
-    """Turn one JSON line into a row.
+def parse_object(line: str) -> dict[str, Any]:
+    """Read one line's JSON object.
 
     Raises:
-        ValueError: says which field is wrong and how.
+        ValueError: it is none.
     """
     try:
         value = json.loads(line)
@@ -130,6 +130,16 @@ def parse_row(line: str) -> QuestionRow:
         raise ValueError(f"not JSON: {error}") from None
     if not isinstance(value, dict):
         raise ValueError(f"expected an object, got {type(value).__name__}")
+    return value
+
+
+def parse_row(line: str) -> QuestionRow:
+    """Turn one JSON line into a row.
+
+    Raises:
+        ValueError: says which field is wrong and how.
+    """
+    value = parse_object(line)
     context = _text(value, "context")
     answers = value.get("answers")
     if not isinstance(answers, list):

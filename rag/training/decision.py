@@ -118,7 +118,7 @@ def written(
     progress: Callable[[int, int], object],
 ) -> list[Draft]:
     """Drafts of all requests, none of them emptied for absence; batches are of like length."""
-    generator = CopyGenerator(base, "to be decided on", absent_threshold=2.0)
+    generator = CopyGenerator(base, "to be decided on")
     order = sorted(range(len(requests)), key=lambda i: sum(map(len, requests[i][1])))
     drafts: dict[int, Draft] = {}
     for at in range(0, len(order), BATCH):

@@ -46,9 +46,7 @@ def evaluate(
     """
     was_training = base.model.training
     base.model.eval()
-    generator = CopyGenerator(
-        base, "in training", absent_threshold=2.0, search=Search(max_tokens=LONGEST_ANSWER)
-    )
+    generator = CopyGenerator(base, "in training", search=Search(max_tokens=LONGEST_ANSWER))
     sums: dict[str, list[float]] = {}
     absent: dict[str, list[tuple[float, bool]]] = {}
     rows = sorted(rows, key=lambda row: len(row.context))

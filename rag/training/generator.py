@@ -7,7 +7,6 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,13 +16,13 @@ from accelerate.utils import broadcast_object_list  # type: ignore[import-untype
 from rag.errors import ModelError, UsageError
 from rag.generate.base import Base
 from rag.training.adapters import add_lora
-from rag.training.batches import BatchPlan, BatchStream
+from rag.training.batches import BatchStream
 from rag.training.checkpoints import checkpoints, load_checkpoint, save_checkpoint
 from rag.training.cores import SharedCores
 from rag.training.data import QuestionRow, read_questions
 from rag.training.evaluate import evaluate, sample_rows
 from rag.training.examples import Composer, Example
-from rag.training.losses import LossWeights, total_loss
+from rag.training.losses import total_loss
 from rag.training.progress import RunLog
 from rag.training.rates import freeze_lower, parameter_groups
 from rag.training.resume import check_folder, file_digests
@@ -294,55 +293,3 @@ class _Run:
             self.log.measured(progress.step, progress.examples, progress.seconds, figures)
         self.accelerator.wait_for_everyone()
         return figures
-
-
-def main() -> None:
-    """Command line of `python -m rag.training.generator`."""
-    import argparse
-
-    parser = argparse.ArgumentParser(description="Train the generator, or go on with a run.")
-    parser.add_argument("--train", type=Path, required=True)
-    parser.add_argument("--dev", type=Path)
-    parser.add_argument("--statements", type=Path)
-    parser.add_argument("--absence-weight", type=float, default=0.5)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--held-out", nargs="*", default=[], metavar="TITLE")
-    parser.add_argument("--examples", type=int, default=600_000)
-    parser.add_argument("--minutes", type=float)
-    parser.add_argument("--measure-minutes", type=float, default=25.0)
-    parser.add_argument("--precision", choices=["no", "bf16", "fp16"], default="bf16")
-    parser.add_argument("--encoder-rate", type=float, default=1e-4)
-    parser.add_argument("--decoder-rate", type=float, default=3e-4)
-    parser.add_argument("--padded-tokens", type=int, default=4096)
-    parser.add_argument("--easy-examples", type=int, default=15_000)
-    parser.add_argument("--share-cores", action="store_true")
-    parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    report = train(
-        GeneratorTraining(
-            train=options.train,
-            dev=options.dev,
-            held_out=tuple(options.held_out),
-            statements=options.statements,
-            losses=LossWeights(absence=options.absence_weight),
-            out=options.out,
-            examples=options.examples,
-            minutes=options.minutes,
-            share_cores=options.share_cores,
-            measure_minutes=options.measure_minutes,
-            mixed_precision=options.precision,
-            encoder_rate=options.encoder_rate,
-            decoder_rate=options.decoder_rate,
-            plan=BatchPlan(
-                seed=options.seed,
-                padded_tokens=options.padded_tokens,
-                easy_examples=options.easy_examples,
-            ),
-        )
-    )
-    logger.info("%s", report)
-
-
-if __name__ == "__main__":
-    main()

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from rag.errors import TrainingDataError
-from rag.training.data import QuestionRow, lines_of, problem_list
+from rag.training.data import QuestionRow, lines_of, parse_object, problem_list
 
 LABELS = ("entailment", "neutral", "contradiction")
 
@@ -44,12 +43,7 @@ def read_statements(path: Path | str) -> list[QuestionRow]:
 
 
 def _statement(line: str, number: int) -> QuestionRow:
-    try:
-        value = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"not JSON: {error}") from None
-    if not isinstance(value, dict):
-        raise ValueError(f"expected an object, got {type(value).__name__}")
+    value = parse_object(line)
     for name in ("premise", "hypothesis"):
         if not isinstance(value.get(name), str) or not value[name].strip():
             raise ValueError(f"{name!r} must be text that is not blank, got {value.get(name)!r}")

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from rag.generate import publish as publishing
-from rag.generate.publish import new_partial, publish, write_file
+from rag import publish as publishing
+from rag.publish import new_partial, publish, write_file
 
 
 def put(folder: Path, text: str) -> None:
