@@ -69,7 +69,7 @@ def create_app(settings: Settings, *, embedder: Embedder | None = None) -> FastA
         # Made before there are threads that could each make their own. What is missing is told
         # by /readyz, and to those who need it.
         with suppress(RagError):
-            await run_in_threadpool(getattr, home, "generator")
+            await run_in_threadpool(getattr, home, "writers")
         await run_in_threadpool(ingests.start)
         yield
         await run_in_threadpool(ingests.stop)

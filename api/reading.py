@@ -7,6 +7,7 @@ from api.batch import ReadRow
 from rag.errors import GenerationTimeout, QuestionError, RagError
 from rag.pipeline import Pipeline
 from rag.types import Answer, Document, Passage
+from rag.words import whole
 
 ROWS_TOGETHER = 16
 
@@ -35,7 +36,10 @@ def _alone(pipeline: Pipeline, row: ReadRow) -> Answer | RagError:
 
 
 def given(texts: Sequence[str]) -> list[Passage]:
-    """Make passages of given texts; each is a document of its own, named by its index."""
+    """Make passages of given texts; each is a document of its own, named by its index.
+
+    Halves of surrogate pairs, which have no UTF-8, become U+FFFD.
+    """
     return [
         Passage(
             chunk_id=index,
@@ -49,8 +53,8 @@ def given(texts: Sequence[str]) -> list[Passage]:
             after="",
             section=None,
             page=None,
-            text_sha256=hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest(),
+            text_sha256=hashlib.sha256(text.encode()).hexdigest(),
             score=0.0,
         )
-        for index, text in enumerate(texts)
+        for index, text in enumerate(map(whole, texts))
     ]

@@ -16,6 +16,8 @@ def shown_verdict(verdict: str, p_supported: float | None) -> str:
 
 def show_answer(out: Console, answer: Answer) -> None:
     """Print an answer; copied words are underlined, generated ones are plain."""
+    if answer.read_as is not None:
+        out.print(f"[yellow]read as:[/yellow] {escape(answer.read_as)}")
     if answer.status == "answered":
         text = ""
         for segment in answer.segments:

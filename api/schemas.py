@@ -332,8 +332,12 @@ class Receipt(Wire):
 
 
 class ReadAnswer(Wire):
-    """An answer to a question on given passages; nothing of it is stored."""
+    """An answer to a question on given passages; nothing of it is stored.
 
+    ``read_as`` is the question as the generator read it, where that put slips right.
+    """
+
+    read_as: str | None
     status: Literal["answered", "abstained"]
     text: str
     reason: str | None
@@ -350,6 +354,7 @@ class ReadAnswer(Wire):
         """Return the fields; of an abstention, nothing that the draft said."""
         answered = answer.status == "answered"
         return {
+            "read_as": answer.draft.read_as,
             "status": answer.status,
             "text": answer.text,
             "reason": answer.decision.reason,

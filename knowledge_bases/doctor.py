@@ -27,13 +27,19 @@ def examine(home: Home, *, quick: bool = False) -> Iterator[Finding]:
 
     Args:
         home: the open home folder.
-        quick: leave out what reads every byte (texts against digests, index files, the log).
+        quick: leave out what reads every byte (the generator's weights, texts against digests,
+            index files, the log).
     """
     settings = home.settings
     try:
         files = resolve(settings.embedder)
         yield Finding("embedder", "ok", f"{settings.embedder}, sha256 {files.digest[:16]}…")
         yield Finding("calibration", "ok", f"sha256 {home.calibration.digest[:16]}…")
+        if not quick:
+            digests = [writer.generator.digest for writer in home.writers.of()]
+            kinds = (digest.partition(":") for digest in digests)
+            named = ", then ".join(f"{kind}, sha256 {sha256[:16]}…" for kind, _, sha256 in kinds)
+            yield Finding("generator", "ok", named)
     except RagError as error:
         yield Finding("models", "problem", str(error))
     backend = describe_backend(0, settings)

@@ -21,11 +21,11 @@ from knowledge_bases.store.log import NewRecord
 from knowledge_bases.summary import IngestOptions, IngestSummary, Progress
 from knowledge_bases.tables import AuditRow, KnowledgeBaseRow
 from rag.calibration import Calibration
-from rag.decide import CalibratedDecider, Fitted
+from rag.cite import SourceText
 from rag.errors import DigestMismatch, RecordError, StorageError, UsageError
-from rag.generate.choose import chosen_generator
+from rag.generate.choose import Writers, chosen_writers
 from rag.pipeline import Pipeline, checked_question
-from rag.protocols import Embedder, Generator, Ids, Verifier
+from rag.protocols import Embedder, Ids, Retriever, Verifier
 from rag.retrieve import HybridRetriever
 from rag.settings import Settings
 from rag.types import Answer, Filters, Passage
@@ -36,6 +36,10 @@ _ANSWER_SETTINGS = (
     "candidates",
     "fusion",
     "passages",
+    "generator",
+    "fallback",
+    "beams",
+    "answer_tokens",
     "answer_threshold",
     "max_question_chars",
 )
@@ -94,51 +98,44 @@ class Home:
         return calibration
 
     @cached_property
-    def _writer(self) -> tuple[Generator, Fitted]:
-        return chosen_generator(self.settings, lambda: (self.embedder, self.calibration))
-
-    @property
-    def generator(self) -> Generator:
+    def writers(self) -> Writers:
         """What writes answers.
 
         Raises:
-            ModelError: it is not there or not usable.
-            DigestMismatch: its weights are not those that its manifest names.
+            ModelError: a generator or an adapter is not there or not usable.
+            DigestMismatch: weights are not those that their manifest names, or a decision or an
+                adapter belongs to other weights.
+            UsageError: adapters are named for a generator that takes none.
         """
-        return self._writer[0]
-
-    def generator_for(self, name: str) -> Generator:
-        """What writes answers in a knowledge base: the generator with its adapter, if it has one.
-
-        Raises:
-            UsageError: the generator takes no adapters.
-            ModelError: an adapter is not usable.
-            DigestMismatch: an adapter was trained on another generator.
-        """
-        generator = self.generator
-        if name not in self.settings.adapters:
-            return generator
-        if not hasattr(generator, "adapted"):
-            raise UsageError(f"RAG_ADAPTERS names {name!r}, but {self.settings.generator} has none")
-        adapted: Generator = generator.adapted(name)
-        return adapted
+        return chosen_writers(self.settings, lambda: (self.embedder, self.calibration))
 
     @cached_property
     def verifier(self) -> Verifier:
         """What judges claims."""
         return GuardVerifier()
 
-    def pipeline(self, **parts: object) -> Pipeline:
-        """Return the line from question to answer with these parts put in."""
-        generator = parts.pop("generator", None) or self.generator
+    def pipeline(
+        self,
+        *,
+        source: SourceText,
+        retriever: Retriever | None = None,
+        knowledge_base: str | None = None,
+    ) -> Pipeline:
+        """Return the line from question to answer.
+
+        Args:
+            source: where citations come from.
+            retriever: finds the passages; None where they are given.
+            knowledge_base: whose adapter writes, if it has one.
+        """
         return Pipeline(
-            generator=generator,  # type: ignore[arg-type]
+            writers=self.writers.of(knowledge_base),
             verifier=self.verifier,
-            decider=CalibratedDecider(self._writer[1], threshold=self.settings.answer_threshold),
+            source=source,
+            retriever=retriever,
             candidates=self.settings.candidates,
             passages=self.settings.passages,
             max_question_chars=self.settings.max_question_chars,
-            **parts,  # type: ignore[arg-type]
         )
 
     def create(self, name: str) -> "KnowledgeBase":
@@ -324,11 +321,10 @@ class KnowledgeBase:
         self.require_documents(filters.documents)
         generation = self.lifecycle.current()
         retriever = self._retriever(generation)  # The receipt names what was searched.
-        answer = self._home.pipeline(
-            generator=self._home.generator_for(self.name),
-            retriever=retriever,
-            source=_Sources(self),
-        ).ask(question, filters)
+        pipeline = self._home.pipeline(
+            source=_Sources(self), retriever=retriever, knowledge_base=self.name
+        )
+        answer = pipeline.ask(question, filters)
         receipt = answer_receipt(
             answer,
             kb_name=self.name,

@@ -28,6 +28,8 @@ WRITTEN_FEATURES = (
     "copied",
     "words",
     *overlap.NAMES,
+    "subjects_missing",
+    "similarity",
 )
 """Evidence that a generator's answer is right, in the order of its own calibration's weights."""
 

@@ -2,14 +2,25 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rag.cite import SourceText, cite
-from rag.errors import QuestionError
+from rag.errors import GenerationTimeout, QuestionError
 from rag.protocols import Decider, Generator, Reranker, Retriever, Verifier
 from rag.sentences import sentence_spans
-from rag.types import Answer, Citation, Claim, Draft, Filters, Passage
+from rag.types import Answer, Attempt, Citation, Claim, Draft, Filters, Passage
 from rag.verify.claims import claims_of
+
+Asked = tuple[str, list[Passage]]
+"""A question and the passages to answer it from."""
+
+
+@dataclass(frozen=True, slots=True)
+class Writer:
+    """A generator, and what decides which of its answers are served."""
+
+    generator: Generator
+    decider: Decider
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,13 +28,15 @@ class Pipeline:
     """Retrieve, rerank, generate, cite, verify, decide; whoever asks records the answer.
 
     Args:
+        writers: tried in their order until an answer is served; where none is, the abstention is
+            that of the first. Given passages are read by the first alone: what decides on the
+            others' answers weighs how a search found the passages.
         candidates: passages that retrieval gives to the reranker.
         passages: those that the generator reads.
     """
 
-    generator: Generator
+    writers: tuple[Writer, ...]
     verifier: Verifier
-    decider: Decider
     source: SourceText
     retriever: Retriever | None = None
     reranker: Reranker | None = None
@@ -36,6 +49,7 @@ class Pipeline:
 
         Raises:
             QuestionError: the question is empty or too long.
+            GenerationTimeout: a writer took too long, and no other's answer is served.
         """
         question = checked_question(question, self.max_question_chars)
         clock = _Clock()
@@ -46,13 +60,14 @@ class Pipeline:
         if self.reranker:
             found = self.reranker.rerank(question, found, self.passages)
             clock.lap("rerank")
-        return self._answer(question, found[: self.passages], clock)
+        return self._answers(self.writers, [(question, found[: self.passages])], [clock])[0]
 
     def read(self, question: str, passages: Sequence[Passage]) -> Answer:
         """Answer a question from given passages.
 
         Raises:
             QuestionError: the question is empty or too long.
+            GenerationTimeout: writing took too long.
         """
         return self.read_all([(question, passages)])[0]
 
@@ -63,27 +78,62 @@ class Pipeline:
 
         Raises:
             QuestionError: a question is empty or too long.
+            GenerationTimeout: writing took too long.
         """
         asked = [
             (checked_question(question, self.max_question_chars), list(passages))
             for question, passages in requests
         ]
-        started = time.perf_counter()
-        drafts = self.generator.generate_all(asked)
-        each = (time.perf_counter() - started) / max(1, len(asked))
-        return [
-            self._checked(question, passages, draft, _Clock(generate=each))
-            for (question, passages), draft in zip(asked, drafts, strict=True)
-        ]
+        return self._answers(self.writers[:1], asked, [_Clock() for _ in asked])
 
-    def _answer(self, question: str, passages: list[Passage], clock: "_Clock") -> Answer:
-        draft = self.generator.generate(question, passages)
-        clock.lap("generate")
-        return self._checked(question, passages, draft, clock)
+    def _answers(
+        self, writers: Sequence[Writer], asked: Sequence[Asked], clocks: Sequence["_Clock"]
+    ) -> list[Answer]:
+        tried: list[list[Answer]] = [[] for _ in asked]
+        late: dict[int, GenerationTimeout] = {}
+        for writer in writers:
+            waiting = [i for i, own in enumerate(tried) if not own or own[-1].status == "abstained"]
+            if not waiting:
+                break
+            drafts = self._drafts(writer, [asked[i] for i in waiting], [clocks[i] for i in waiting])
+            for i, draft in zip(waiting, drafts, strict=True):
+                if isinstance(draft, GenerationTimeout):
+                    late.setdefault(i, draft)
+                    draft = Draft((), 0.0, writer.generator.digest)
+                tried[i].append(self._checked(*asked[i], draft, writer, clocks[i]))
+        answers = [_chosen(own) for own in tried]
+        for i, error in late.items():
+            if not answers[i].text:  # That nothing was written says nothing about the passages.
+                raise error
+        return answers
+
+    def _drafts(
+        self, writer: Writer, asked: Sequence[Asked], clocks: Sequence["_Clock"]
+    ) -> list[Draft | GenerationTimeout]:
+        """What a writer drafts; what took too long is its error."""
+        started = time.perf_counter()
+        drafts: list[Draft | GenerationTimeout] = []
+        try:
+            drafts += writer.generator.generate_all(asked)
+        except GenerationTimeout as error:
+            if len(asked) == 1:
+                drafts = [error]
+            else:  # One by one, to know which.
+                drafts = [self._drafts(writer, [one], [])[0] for one in asked]
+        each = (time.perf_counter() - started) / max(1, len(asked))
+        for clock in clocks:
+            clock.add("generate", each)
+        return drafts
 
     def _checked(
-        self, question: str, passages: list[Passage], draft: Draft, clock: "_Clock"
+        self,
+        question: str,
+        passages: list[Passage],
+        draft: Draft,
+        writer: Writer,
+        clock: "_Clock",
     ) -> Answer:
+        clock.start()
         segments, citations = cite(draft, passages, self.source)
         clock.lap("cite")
         claims = claims_of(question, segments)
@@ -92,7 +142,7 @@ class Pipeline:
             for claim in claims
         )
         clock.lap("verify")
-        decision = self.decider.decide(question, draft, verdicts, passages)
+        decision = writer.decider.decide(question, draft, verdicts, passages)
         clock.lap("decide")
         return Answer(
             question=question,
@@ -104,17 +154,28 @@ class Pipeline:
             decision=decision,
             passages=tuple(passages),
             draft=draft,
-            models=self.models(),
+            models=self._models(writer),
             timings_ms=clock.laps_ms,
         )
 
-    def models(self) -> Mapping[str, str]:
-        """Return what has a say in an answer, with digests."""
+    def _models(self, writer: Writer) -> Mapping[str, str]:
+        """What has a say in an answer, with digests."""
         return {
-            "generator": self.generator.digest,
+            "generator": writer.generator.digest,
             "verifier": self.verifier.digest,
-            "decider": self.decider.digest,
+            "decider": writer.decider.digest,
         }
+
+
+def _chosen(tried: Sequence[Answer]) -> Answer:
+    """The last answer if it is served, else the first abstention; with it what else was tried."""
+    chosen = tried[-1] if tried[-1].status == "answered" else tried[0]
+    others = tuple(
+        Attempt(other.draft, other.verdicts, other.decision, other.models)
+        for other in tried
+        if other is not chosen
+    )
+    return replace(chosen, attempts=others)
 
 
 def checked_question(question: str, max_chars: int) -> str:
@@ -154,13 +215,19 @@ def evidence_for(
 
 
 class _Clock:
-    """Times the stages."""
+    """Times the stages; one that runs again adds up."""
 
-    def __init__(self, **seconds: float) -> None:
-        self.laps_ms = {stage: round(1000 * spent, 3) for stage, spent in seconds.items()}
+    def __init__(self) -> None:
+        self.laps_ms: dict[str, float] = {}
+        self.start()
+
+    def start(self) -> None:
         self._last = time.perf_counter()
 
     def lap(self, stage: str) -> None:
         now = time.perf_counter()
-        self.laps_ms[stage] = round((now - self._last) * 1000, 3)
+        self.add(stage, now - self._last)
         self._last = now
+
+    def add(self, stage: str, seconds: float) -> None:
+        self.laps_ms[stage] = round(self.laps_ms.get(stage, 0.0) + 1000 * seconds, 3)

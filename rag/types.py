@@ -54,6 +54,7 @@ class Passage:
         version_id: key of the document version, for whoever reads its text.
         text_sha256: digest of the whole version's text.
         scores: each retriever's own score, by name, before fusion.
+        context: the headings above it, which are read with the text but never quoted.
     """
 
     chunk_id: int
@@ -70,6 +71,7 @@ class Passage:
     text_sha256: str
     score: float
     scores: Mapping[str, float] = field(default_factory=dict)
+    context: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,12 +129,14 @@ class Draft:
         confidence: the generator's own confidence in [0, 1], uncalibrated.
         features: named evidence about the draft that `decide` may weigh.
         generator: name and digest of what wrote it.
+        read_as: the question as the generator read it, where that put slips right.
     """
 
     tokens: tuple[Token, ...]
     confidence: float
     generator: str
     features: Mapping[str, float] = field(default_factory=dict)
+    read_as: str | None = None
 
     @property
     def text(self) -> str:
@@ -236,8 +240,26 @@ class Decision:
 
 
 @dataclass(frozen=True, slots=True)
+class Attempt:
+    """A draft that was not served, of a generator that was tried beside the answer's own.
+
+    Attributes:
+        models: generator, verifier and decider, with digests.
+    """
+
+    draft: Draft
+    verdicts: tuple[Verdict, ...]
+    decision: Decision
+    models: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
-    """Everything the pipeline found out about one question."""
+    """Everything the pipeline found out about one question.
+
+    Attributes:
+        attempts: of the other generators that were tried, in their order.
+    """
 
     question: str
     status: Status
@@ -250,7 +272,7 @@ class Answer:
     draft: Draft
     models: Mapping[str, str]
     timings_ms: Mapping[str, float]
-    notes: tuple[str, ...] = ()
+    attempts: tuple[Attempt, ...] = ()
 
     @property
     def confidence(self) -> float:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from rich.markup import escape
 
-from api.commands.shared import JsonOption, emit, err, printer, progress_bar
+from api.commands.shared import JsonOption, emit, err, printer, progress_bar, settings_for
 from rag.errors import MissingDependency, NotFound, TrainingDataError, UsageError
 
 if TYPE_CHECKING:
@@ -96,6 +96,8 @@ def train_generator(
     """
     import transformers
 
+    from indexer.embed import SentenceEmbedder
+
     with _training_packages():
         import matplotlib  # noqa: F401  # The run would miss it only at its first picture.
 
@@ -141,11 +143,13 @@ def train_generator(
     if frozen_heads and not lora_rank:
         raise UsageError("--frozen-heads needs --lora-rank")
     transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    serving = settings_for(None)
+    embedder = SentenceEmbedder(serving.embedder, device=serving.device)
     if check_folder(settings):
         err.print(f"going on with the run in {escape(str(out))}", soft_wrap=True)
     try:
         with _shown_progress(settings) as on_step:
-            report = train_and_export(settings, on_step=on_step)
+            report = train_and_export(settings, embedder=embedder, on_step=on_step)
     except TrainingDataError as error:
         sys.stderr.write(f"rag: {error}\n")  # A line for each bad row.
         raise typer.Exit(2) from error

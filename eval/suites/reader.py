@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 
@@ -20,7 +20,7 @@ from rag.pipeline import Pipeline
 from rag.settings import Settings
 from rag.training.augment import add_typos
 from rag.training.evaluate import auc
-from rag.types import Answer, Document, Passage, Token
+from rag.types import Answer, Document, Draft, Passage, Token
 from rag.words import content_words
 
 SQUAD, FAIRYTALES = "squad2", "fairytaleqa"
@@ -45,16 +45,26 @@ class Measured:
 
         Args:
             metric: of a text and the gold answers; an abstention has no text.
-            forced: score what was drafted even where it was withheld.
+            forced: score what the generator drafted even where it was withheld.
         """
         return _figure(self.each(metric, forced=forced))
 
     def each(self, metric: Metric, *, forced: bool = False) -> list[float]:
         """The metric question by question."""
         return [
-            metric(answer.draft.text if forced else answer.text, row.answers)
+            metric(own_draft(answer).text if forced else answer.text, row.answers)
             for row, answer in zip(self.asked, self.answers, strict=True)
         ]
+
+    def alone(self) -> "Measured":
+        """As if nothing were tried where the generator withholds."""
+        return Measured(
+            self.asked,
+            [
+                replace(answer, status="abstained", text="") if by_fallback(answer) else answer
+                for answer in self.answers
+            ],
+        )
 
     def withheld(self) -> Figure:
         """Share of questions that got no answer."""
@@ -66,10 +76,21 @@ class Measured:
         return Measured([row for row, _ in pairs], [answer for _, answer in pairs])
 
 
+def by_fallback(answer: Answer) -> bool:
+    """Whether an answer was served by what is tried after the generator."""
+    return answer.status == "answered" and bool(answer.attempts)
+
+
+def own_draft(answer: Answer) -> Draft:
+    """What the generator drafted, served or not."""
+    return answer.attempts[0].draft if by_fallback(answer) else answer.draft
+
+
 def run(settings: Settings, data: Path | None) -> Report:
     """Measure reading on ``qa/dev``: the bundled generator, or another that the settings name.
 
-    Greedy decoding, so the same figures each time; beside it, quoting sentences.
+    Answers as they are served, so with the settings' fallback. Greedy decoding, so the same
+    figures each time; beside it, quoting sentences.
     """
     rows = questions(data, "dev")
     squad = [row for row in rows if row.source == SQUAD]
@@ -81,6 +102,7 @@ def run(settings: Settings, data: Path | None) -> Report:
         embedder = CachedEmbedder(SentenceEmbedder(settings.embedder, device=settings.device))
         with Home(at, embedder=embedder) as home:
             pipeline = home.pipeline(source=PassageText())
+            generator = home.writers.main.generator.digest
             gold = _read(pipeline, squad, _gold)
             base = contexts_kb(home, rows, "contexts")
             found = {row.id: base.search(row.question, k=PASSAGES) for row in answerable}
@@ -98,14 +120,17 @@ def run(settings: Settings, data: Path | None) -> Report:
             quoted = _read(home.pipeline(source=PassageText()), stories, _gold)
             quoted_squad = _read(home.pipeline(source=PassageText()), answerable, _gold)
     right = gold.where(lambda row: bool(row.answers))
+    wrong = gold.where(lambda row: not row.answers)
     rare = rare_words(rows)
     figures: dict[str, Figure] = {
         "squad2: F1": right.mean(token_f1),
         "squad2: exact match": right.mean(exact_match),
         "squad2: F1 if nothing were withheld": right.mean(token_f1, forced=True),
         "squad2: exact match if nothing were withheld": right.mean(exact_match, forced=True),
-        "squad2: unanswerable recognised": gold.where(lambda row: not row.answers).withheld(),
+        "squad2: unanswerable recognised": wrong.withheld(),
         "squad2: answerable withheld": right.withheld(),
+        "squad2, without fallback: F1": right.alone().mean(token_f1),
+        "squad2, without fallback: unanswerable recognised": wrong.alone().withheld(),
         "squad2, rare names and numbers: F1": right.where(rare).mean(token_f1),
         "squad2, extractive: F1": quoted_squad.mean(token_f1, forced=True),
         "squad2: words with a pointer": _figure(_pointed(right)),
@@ -130,11 +155,14 @@ def run(settings: Settings, data: Path | None) -> Report:
     for source, measured in others.items():
         figures[f"{source}: F1"] = measured.mean(token_f1)
         figures[f"{source}: F1 if nothing were withheld"] = measured.mean(token_f1, forced=True)
-    scores = [answer.confidence for answer in gold.answers]
+    scores = [
+        (answer.attempts[0].decision if by_fallback(answer) else answer.decision).probability
+        for answer in gold.answers
+    ]
     telling = auc(scores, [bool(row.answers) for row in squad])
     return Report(
         {
-            "generator": gold.answers[0].models["generator"],
+            "generator": generator,
             "questions": {source: sum(r.source == source for r in rows) for source in others}
             | {SQUAD: len(squad), FAIRYTALES: len(stories)},
             "figures": {
@@ -199,7 +227,7 @@ def _pointed(measured: Measured) -> list[float]:
     return [
         float(token.pointer is not None)
         for answer in measured.answers
-        for token in answer.draft.tokens
+        for token in own_draft(answer).tokens
         if token.text.strip()
     ]
 
@@ -209,7 +237,7 @@ def _exact_runs(measured: Measured) -> list[float]:
     exact = []
     for answer in measured.answers:
         run: list[Token] = []
-        for token in [*answer.draft.tokens, None]:
+        for token in [*own_draft(answer).tokens, None]:
             last = run[-1].pointer if run else None
             own = token.pointer if token else None
             if token and own and last and (last.passage, last.end) == (own.passage, own.start):

@@ -1,6 +1,7 @@
 """What the FAISS kinds share: ids beside rows, files, filters and checks."""
 
 import importlib
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ except ImportError as error:
     ) from error
 
 
-class FaissIndex:
+class FaissIndex(ABC):
     """A `faiss.IndexIDMap` and the table that turns chunk ids into its rows.
 
     Searches may run in threads: each makes its own search parameters, and FAISS's search on the
@@ -113,9 +114,9 @@ class FaissIndex:
             raise IndexCorrupt(f"{path} contradicts its trailer: rebuild the index")
         return mapped
 
+    @abstractmethod
     def _nearest(self, query: Vectors, k: int, rows: Positions | None) -> tuple[Vectors, Positions]:
         """Return scores (k,) and rows (k,) nearest to the query (1, d), among ``rows`` if given."""
-        raise NotImplementedError
 
     def _insert(self, ids: Ids, vectors: Vectors) -> None:
         self._mapped.add_with_ids(vectors, ids)

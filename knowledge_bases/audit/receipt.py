@@ -7,7 +7,7 @@ from typing import Any
 import rfc8785
 
 import rag
-from rag.types import Answer, Filters, Passage, Token
+from rag.types import Answer, Draft, Filters, Passage, Token, Verdict
 
 SCHEMA = "grounded-rag/receipt/1"
 
@@ -55,11 +55,7 @@ def answer_receipt(
         "models": {**answer.models, "embedder": embedder},
         "index": {"generation": generation, "manifest_sha256": generation_digest},
         "passages": [_passage(passage) for passage in answer.passages],
-        "draft": {
-            "confidence": answer.draft.confidence,
-            "features": dict(answer.draft.features),
-            "tokens": [_token(token) for token in answer.draft.tokens],
-        },
+        "draft": _draft(answer.draft),
         "citations": [
             {
                 "index": citation.index,
@@ -73,24 +69,24 @@ def answer_receipt(
             }
             for citation in answer.citations
         ],
-        "verdicts": [
-            {
-                "claim": verdict.claim.text,
-                "citations": list(verdict.claim.citations),
-                "label": verdict.label,
-                "p_supported": verdict.p_supported,
-                "p_contradicted": verdict.p_contradicted,
-                "guards": [
-                    {"name": guard.name, "missing": list(guard.missing)} for guard in verdict.guards
-                ],
-                "evidence_span": verdict.evidence_span and verdict.evidence_span.text,
-            }
-            for verdict in answer.verdicts
-        ],
+        "verdicts": [_verdict(verdict) for verdict in answer.verdicts],
         "decision": {
             "probability": answer.decision.probability,
             "threshold": answer.decision.threshold,
         },
+        "attempts": [
+            {
+                "models": dict(attempt.models),
+                "draft": _draft(attempt.draft),
+                "verdicts": [_verdict(verdict) for verdict in attempt.verdicts],
+                "decision": {
+                    "probability": attempt.decision.probability,
+                    "threshold": attempt.decision.threshold,
+                    "reason": attempt.decision.reason,
+                },
+            }
+            for attempt in answer.attempts
+        ],
         "timings_ms": dict(answer.timings_ms),
     }
 
@@ -114,8 +110,32 @@ def _passage(passage: Passage) -> dict[str, Any]:
         "end": passage.end,
         "score": passage.score,
         "scores": dict(passage.scores),
+        "context": passage.context,
         "version_text_sha256": passage.text_sha256,
         "text_sha256": hashlib.sha256(passage.text.encode()).hexdigest(),
+    }
+
+
+def _draft(draft: Draft) -> dict[str, Any]:
+    return {
+        "confidence": draft.confidence,
+        "features": dict(draft.features),
+        "read_as": draft.read_as,
+        "tokens": [_token(token) for token in draft.tokens],
+    }
+
+
+def _verdict(verdict: Verdict) -> dict[str, Any]:
+    return {
+        "claim": verdict.claim.text,
+        "citations": list(verdict.claim.citations),
+        "label": verdict.label,
+        "p_supported": verdict.p_supported,
+        "p_contradicted": verdict.p_contradicted,
+        "guards": [
+            {"name": guard.name, "missing": list(guard.missing)} for guard in verdict.guards
+        ],
+        "evidence_span": verdict.evidence_span and verdict.evidence_span.text,
     }
 
 

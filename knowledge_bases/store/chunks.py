@@ -80,6 +80,7 @@ class Chunks:
                         page=chunk.page,
                         text_sha256=text_sha256,
                         score=0.0,
+                        context=chunk.context,
                     )
         return found
 

@@ -1,6 +1,5 @@
 """The log of answers: append-only, gap-free."""
 
-import json
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -118,9 +117,3 @@ class Log:
             query = query.where(AuditRow.sequence < before)
         with self._database.read() as session:
             yield from session.scalars(query.execution_options(yield_per=500))
-
-
-def receipt_of(row: AuditRow) -> dict[str, Any]:
-    """Return a record's receipt as an object."""
-    receipt: dict[str, Any] = json.loads(row.receipt)
-    return receipt

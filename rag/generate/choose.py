@@ -1,38 +1,82 @@
-"""The generator that the settings name, and how its answers are decided on."""
+"""The generators that the settings name, and how their answers are decided on."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from rag.calibration import Calibration, LogisticModel
-from rag.decide import WRITTEN_FEATURES, Fitted
-from rag.errors import MissingDependency, ModelError
+from rag.decide import WRITTEN_FEATURES, CalibratedDecider, Fitted
+from rag.errors import DigestMismatch, MissingDependency, ModelError, UsageError
 from rag.generate.extractive import ExtractiveGenerator
-from rag.protocols import Embedder, Generator
+from rag.pipeline import Writer
+from rag.protocols import Embedder
 from rag.settings import Settings
 
+if TYPE_CHECKING:
+    from rag.generate.manifest import Decision
+
 EXTRACTIVE = "extractive"
+Retrieval = Callable[[], tuple[Embedder, Calibration]]
 
 
-def chosen_generator(
-    settings: Settings, retrieval: Callable[[], tuple[Embedder, Calibration]]
-) -> tuple[Generator, Fitted]:
-    """Load the settings' generator.
+@dataclass(frozen=True)
+class Writers:
+    """What writes answers: the settings' generator, and what is tried where it withholds.
+
+    Attributes:
+        main: the generator with its own decision.
+        adapted: the same with an adapter and that adapter's decision, by knowledge base.
+        fallback: quotes sentences; None if the generator does or if the settings want none.
+    """
+
+    main: Writer
+    adapted: Mapping[str, Writer] = field(default_factory=dict)
+    fallback: Writer | None = None
+
+    def of(self, knowledge_base: str | None = None) -> tuple[Writer, ...]:
+        """The writers of a knowledge base's answers, in the order in which they are tried."""
+        main = self.adapted.get(knowledge_base or "", self.main)
+        return (main,) if self.fallback is None else (main, self.fallback)
+
+
+def chosen_writers(settings: Settings, retrieval: Retrieval) -> Writers:
+    """Load the settings' generator, its adapters and its fallback.
 
     Args:
-        settings: name it, and how it decodes.
+        settings: name them, and how the generator decodes.
         retrieval: the embedder and the calibration fitted on it; asked for only if needed.
 
     Raises:
-        ModelError: the generator is not there, not usable, or its decision was never fitted.
-        DigestMismatch: a file of it is not the one it was saved with.
+        ModelError: the generator or an adapter is not there, not usable, or its decision was
+            never fitted.
+        DigestMismatch: a file is not the one it was saved with, an adapter belongs to another
+            generator, or a decision was fitted with another embedder.
+        UsageError: adapters are named, but the generator takes none.
         MissingDependency: torch or transformers is not installed.
     """
     if settings.generator == EXTRACTIVE:
-        embedder, calibration = retrieval()
-        return ExtractiveGenerator(embedder, calibration), Fitted.bundled(calibration)
+        if settings.adapters:
+            raise UsageError(
+                f"RAG_ADAPTERS names {min(settings.adapters)!r}, but quoting sentences takes no "
+                "adapters: unset it, or set RAG_GENERATOR to the generator they belong to"
+            )
+        return Writers(_quoting(settings, retrieval))
+    main, adapted = _copying(settings, retrieval)
+    fallback = None if settings.fallback == "none" else _quoting(settings, retrieval)
+    return Writers(main, adapted, fallback)
+
+
+def _quoting(settings: Settings, retrieval: Retrieval) -> Writer:
+    embedder, calibration = retrieval()
+    decider = CalibratedDecider(Fitted.bundled(calibration), threshold=settings.answer_threshold)
+    return Writer(ExtractiveGenerator(embedder, calibration), decider)
+
+
+def _copying(settings: Settings, retrieval: Retrieval) -> tuple[Writer, dict[str, Writer]]:
     try:  # Slow to import, and not needed for quoting sentences.
         import torch
 
@@ -41,31 +85,26 @@ def chosen_generator(
         from rag.generate.saved import load_generator
     except ImportError as error:
         raise MissingDependency(
-            f"the generator needs {error.name}: pip install torch transformers, "
-            "or set RAG_GENERATOR=extractive"
+            f"{error.name}: pip install grounded-rag, or set RAG_GENERATOR=extractive"
         ) from error
     device = settings.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     saved = load_generator(settings.generator, device=device)
-    decision = saved.manifest.decision
-    if decision is None:
-        raise ModelError(
-            f"{settings.generator} has no fitted decision: run rag train generator with --dev"
-        )
-    unknown = set(decision.features) - set(WRITTEN_FEATURES)
-    if unknown:
-        raise ModelError(
-            f"{settings.generator} decides by {min(unknown)}, which this version doesn't know: "
-            "train or save the generator again"
-        )
     adapters = None
+    decisions = {settings.generator: saved.manifest.decision}
     if settings.adapters:
         from rag.training.adapters import AdapterSwitch  # peft is optional.
 
         adapters = AdapterSwitch(saved)
         for name, folder in settings.adapters.items():
             adapters.add(name, folder)
+            decisions[str(folder)] = adapters.decision(name)
+    weighs_similarity = any(
+        decision is not None and decision.embedder_sha256 is not None
+        for decision in decisions.values()
+    )
+    embedder = retrieval()[0] if weighs_similarity else None
     generator = CopyGenerator(
         saved.base,
         f"copy:{saved.digest}",
@@ -73,8 +112,40 @@ def chosen_generator(
         search=Search(max_tokens=settings.answer_tokens, beams=settings.beams),
         time_limit_seconds=settings.generate_timeout_seconds,
         adapters=adapters,
+        embedder=embedder,
     )
+
+    def decider(reference: str, digest: str) -> CalibratedDecider:
+        fitted = _fitted(decisions[reference], reference, digest, embedder)
+        return CalibratedDecider(fitted, threshold=settings.answer_threshold)
+
+    adapted = {
+        name: Writer(generator.adapted(name), decider(str(folder), adapters.digest(name)))
+        for name, folder in settings.adapters.items()
+        if adapters is not None
+    }
+    return Writer(generator, decider(settings.generator, saved.digest)), adapted
+
+
+def _fitted(
+    decision: Decision | None, reference: str, digest: str, embedder: Embedder | None
+) -> Fitted:
+    if decision is None:
+        raise ModelError(f"{reference} has no fitted decision: run rag train generator with --dev")
+    unknown = set(decision.features) - set(WRITTEN_FEATURES)
+    if unknown:
+        raise ModelError(
+            f"{reference} decides by {min(unknown)}, which this version doesn't know: "
+            "train or save it again"
+        )
+    wanted = decision.embedder_sha256
+    if wanted is not None and (embedder is None or embedder.digest != wanted):
+        raise DigestMismatch(
+            f"the decision of {reference} was fitted with an embedder of sha256 {wanted[:12]}…, "
+            "not with the current one: set RAG_EMBEDDER back, set RAG_GENERATOR=extractive, or run "
+            "rag train generator with it"
+        )
     model = LogisticModel(
         np.array(decision.weights), decision.intercept, {"threshold": decision.threshold}
     )
-    return generator, Fitted(model, decision.features, saved.digest)
+    return Fitted(model, decision.features, digest)

@@ -100,20 +100,33 @@ class Mixture:
 
     def log_probs(self) -> Tensor:
         """Log P(y) over the whole vocabulary, (B, T, V)."""
+        summed, top, _ = self._copied()
+        return torch.logaddexp(
+            self.log_generate.unsqueeze(-1) + self.log_vocabulary,
+            self.log_copy_share.unsqueeze(-1) + _log(summed, top),
+        )
+
+    def log_probs_for_search(self) -> Tensor:
+        """The same without a gradient: logarithms are taken of the source's tokens only."""
+        summed, top, index = self._copied()
+        generated = self.log_generate.unsqueeze(-1) + self.log_vocabulary  # (B, T, V)
+        copied = self.log_copy_share.unsqueeze(-1) + _log(summed.gather(-1, index), top)
+        # Equal tokens are there several times, each time with the same value.
+        return generated.scatter(-1, index, torch.logaddexp(generated.gather(-1, index), copied))
+
+    def _copied(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Pointer mass by token, shifted.
+
+        Returns:
+            the sum over equal tokens of exp(log a - top), (B, T, V); top, (B, T, 1), the largest
+            log a; the token of each source position, (B, T, S).
+        """
         batch, steps, vocabulary = self.log_vocabulary.shape
         index = self.source_ids.unsqueeze(1).expand(batch, steps, -1)  # (B, S) -> (B, T, S)
         pointers = self.log_pointers.masked_fill(~self.copy_mask.unsqueeze(1), -math.inf)
-        # logsumexp over equal tokens: shift by the row maximum, scatter-add, and back.
-        top = self.log_pointers.amax(-1, keepdim=True).detach()  # (B, T, 1)
+        top = self.log_pointers.amax(-1, keepdim=True).detach()
         summed = torch.zeros(batch, steps, vocabulary, device=pointers.device)
-        summed = summed.scatter_add(-1, index, (pointers - top).exp())  # (B, T, V)
-        tiny = torch.finfo(summed.dtype).tiny
-        copied = summed.clamp_min(tiny).log() + top
-        copied = copied.masked_fill(summed < tiny, NEGATIVE)
-        return torch.logaddexp(
-            self.log_generate.unsqueeze(-1) + self.log_vocabulary,
-            self.log_copy_share.unsqueeze(-1) + copied,
-        )
+        return summed.scatter_add(-1, index, (pointers - top).exp()), top, index
 
     def copy_shares(self, targets: Tensor) -> Tensor:
         """Share of P(y_t) that came from copying: r_t = (1 - g_t) * sum(a) / P(y_t), (B, T)."""
@@ -121,6 +134,12 @@ class Mixture:
         copied = log_mass(self.log_pointers, same_tokens(targets, self.source_ids, self.copy_mask))
         copied = self.log_copy_share + copied
         return (copied - torch.logaddexp(self.log_generate + generated, copied)).exp()
+
+
+def _log(summed: Tensor, top: Tensor) -> Tensor:
+    """Logarithm of shifted sums, shifted back; a large negative where nothing was summed."""
+    tiny = torch.finfo(summed.dtype).tiny
+    return (summed.clamp_min(tiny).log() + top).masked_fill(summed < tiny, NEGATIVE)
 
 
 @dataclass(frozen=True)

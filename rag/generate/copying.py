@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from contextlib import nullcontext
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -20,10 +20,12 @@ from rag.generate.base import Base
 from rag.generate.copy_attention import Encoded
 from rag.generate.decode import GREEDY, Decoded, Search, decode
 from rag.generate.fusion import PassageBatch, passage_offset
-from rag.generate.overlap import overlap
+from rag.generate.overlap import nearness
 from rag.generate.provenance import Trace, trace
 from rag.generate.render import render
+from rag.generate.spelling import mended
 from rag.generate.windows import OVERLAP, Window, windows
+from rag.protocols import Embedder
 from rag.types import Draft, Passage, Pointer
 from rag.words import whole
 
@@ -45,12 +47,16 @@ class Source:
         encoded: the windows that the decoder reads; None if the passages hold no tokens.
         places: for each source position its characters; None for framing tokens.
         texts: the passages.
+        headings: what stands above each; none, or one for each.
+        read_as: the question with slips put right.
     """
 
     question: str
     encoded: Encoded | None
     places: list[Pointer | None]
     texts: list[str]
+    headings: list[str]
+    read_as: str
 
 
 class CopyGenerator:
@@ -64,6 +70,8 @@ class CopyGenerator:
         search: how tokens are chosen.
         time_limit_seconds: for one question; None for no limit.
         adapters: low-rank adapters of the model, by name.
+        embedder: measures how near the question is to the cited sentence, if the decision weighs
+            that.
     """
 
     def __init__(
@@ -75,8 +83,10 @@ class CopyGenerator:
         search: Search = GREEDY,
         time_limit_seconds: float | None = None,
         adapters: AdapterSwitch | None = None,
+        embedder: Embedder | None = None,
     ) -> None:
         self.base = base
+        self.embedder = embedder
         self.adapters = adapters
         self.adapter: str | None = None
         self.digest = digest
@@ -118,15 +128,21 @@ class CopyGenerator:
     def generate_all(self, requests: Sequence[tuple[str, Sequence[Passage]]]) -> list[Draft]:
         """Write answers to several questions; see `write`."""
         return self.write(
-            [(question, [passage.text for passage in own]) for question, own in requests]
+            [(question, [passage.text for passage in own]) for question, own in requests],
+            [[passage.context for passage in own] for _, own in requests],
         )
 
     @torch.inference_mode()
-    def write(self, requests: Sequence[tuple[str, Sequence[str]]]) -> list[Draft]:
+    def write(
+        self,
+        requests: Sequence[tuple[str, Sequence[str]]],
+        headings: Sequence[Sequence[str]] | None = None,
+    ) -> list[Draft]:
         """Write answers to several questions; each is what it would be alone.
 
         Args:
             requests: questions with their passages' texts.
+            headings: for each question what stands above each passage; None for nothing.
 
         Raises:
             GenerationTimeout: together they took longer than the limit times their number.
@@ -139,14 +155,20 @@ class CopyGenerator:
         try:
             adapters = self.adapters
             with nullcontext() if adapters is None else adapters.using(self.adapter):
-                return self._write(requests, deadline)
+                return self._write(requests, headings or [()] * len(requests), deadline)
         finally:
             self._turn.release()
 
     def _write(
-        self, requests: Sequence[tuple[str, Sequence[str]]], deadline: float | None
+        self,
+        requests: Sequence[tuple[str, Sequence[str]]],
+        headings: Sequence[Sequence[str]],
+        deadline: float | None,
     ) -> list[Draft]:
-        sources = [self.encode(question, texts, deadline) for question, texts in requests]
+        sources = [
+            self.encode(question, texts, deadline, headings=above)
+            for (question, texts), above in zip(requests, headings, strict=True)
+        ]
         encoded = [source.encoded for source in sources if source.encoded is not None]
         answers = iter(
             decode(self.base.model, encoded, self.search, banned=self._banned, deadline=deadline)
@@ -156,7 +178,14 @@ class CopyGenerator:
             for source in sources
         ]
 
-    def encode(self, question: str, texts: Sequence[str], deadline: float | None = None) -> Source:
+    def encode(
+        self,
+        question: str,
+        texts: Sequence[str],
+        deadline: float | None = None,
+        *,
+        headings: Sequence[str] = (),
+    ) -> Source:
         """Encode a question with each of its windows.
 
         Where there are more windows than the decoder reads at once, those go on in which the
@@ -166,16 +195,20 @@ class CopyGenerator:
             question: any text.
             texts: the passages.
             deadline: on the clock of `time.monotonic`.
+            headings: what stands above each passage; none, or one for each.
 
         Raises:
             GenerationTimeout: the deadline passed before all were encoded.
         """
+        if deadline is not None and time.monotonic() >= deadline:
+            raise self._late()
+        read_as = mended(question, [*headings, *texts], self.base.tokenizer)
         longest = self._longest_row()
-        asked = shortened(self._ids(question), min(LONGEST_QUESTION, longest // 4))
+        asked = shortened(self._ids(read_as), min(LONGEST_QUESTION, longest // 4))
         room = longest - passage_offset(len(asked), self.base.special) - 1
-        found = windows(self.base.tokenizer, texts, room, hidden=self._hidden)
+        found = windows(self.base.tokenizer, texts, room, headings=headings, hidden=self._hidden)
         if not found:
-            return Source(question, None, [], list(texts))
+            return Source(question, None, [], list(texts), list(headings), read_as)
         if self.base.layout.concatenated:
             found = found[:FUSED_AT_MOST]
         if deadline is not None and time.monotonic() >= deadline:
@@ -186,12 +219,14 @@ class CopyGenerator:
             batch = self._batch(asked, found)
             states = self._states(batch)
         encoded = self.base.model.fused(batch, states.unsqueeze(0))
-        return Source(question, encoded, self._places(asked, found, batch), list(texts))
+        places = self._places(asked, found, batch)
+        return Source(question, encoded, places, list(texts), list(headings), read_as)
 
     def draft(self, source: Source, answer: Decoded) -> Draft:
         """Trace and write out a decoded answer."""
+        read_as = source.read_as if source.read_as != source.question else None
         if source.encoded is None:
-            return Draft((), 0.0, self.digest)
+            return Draft((), 0.0, self.digest, read_as=read_as)
         if answer.finish == "time":
             raise self._late()
         traced = trace(self.base.model, source.encoded, answer.tokens)
@@ -204,13 +239,20 @@ class CopyGenerator:
             "finished": float(answer.finish == "end"),
         }
         if self.absent_threshold < 1 and sigmoid(absent) >= self.absent_threshold:
-            return Draft((), traced.confidence, self.digest, features)
+            return Draft((), traced.confidence, self.digest, features, read_as)
         written = render(answer.tokens, traced, source.places, source.texts, self.base.tokenizer)
         words = [token for token in written if token.text.strip()]
         copied = sum(token.pointer is not None for token in words)
-        features |= overlap(source.question, source.texts, written)
+        features |= nearness(
+            source.read_as,
+            source.texts,
+            written,
+            headings=source.headings,
+            tokenizer=self.base.tokenizer,
+            embedder=self.embedder,
+        )
         features |= {"copied": copied / max(1, len(words)), "words": math.log(1 + len(words))}
-        return Draft(written, traced.confidence, self.digest, features)
+        return Draft(written, traced.confidence, self.digest, features, read_as)
 
     def _absent(self, encoded: Encoded, traced: Trace) -> float:
         """Log-odds of "not in these passages": the span head's, else the decoder's."""
@@ -244,10 +286,13 @@ class CopyGenerator:
         return min(LONGEST_ROW, self.base.max_positions or LONGEST_ROW)
 
     def _batch(self, asked: list[int], found: Sequence[Window]) -> PassageBatch:
-        rows = [[window.ids for window in found]]
-        return self.base.layout.fuse(
+        rows = [[[*window.heading, *window.ids] for window in found]]
+        batch = self.base.layout.fuse(
             [asked], rows, self.base.special, max_positions=self.base.max_positions
-        ).to(self._device)
+        )
+        placed = torch.tensor([place is not None for place in self._places(asked, found, batch)])
+        batch = replace(batch, copy_mask=batch.copy_mask & placed.view_as(batch.copy_mask))
+        return batch.to(self._device)
 
     def _states(self, batch: PassageBatch) -> Tensor:
         """Encoder states of one question's windows: (1, P, L) to (P, L, d)."""
@@ -295,12 +340,13 @@ class CopyGenerator:
         if self.base.layout.concatenated:
             for window in found:
                 own = [Pointer(window.passage, start, end) for start, end in window.offsets]
-                places += [*([None] * (1 if places else first)), *own]
+                places += [*([None] * (1 if places else first)), *([None] * len(window.heading))]
+                places += own
             return [*places[: length - 1], *([None] * max(1, length - len(places)))]
         for window in found:
             own = [Pointer(window.passage, start, end) for start, end in window.offsets]
-            after = length - first - len(own)
-            places += [*([None] * first), *own, *([None] * after)]
+            before = first + len(window.heading)
+            places += [*([None] * before), *own, *([None] * (length - before - len(own)))]
         return places
 
     def _late(self) -> GenerationTimeout:

@@ -337,7 +337,7 @@ class MixtureModel(PreTrainedModel, GenerationMixin):  # type: ignore[no-untyped
         mixture, _, _ = self.copy_model.decode(
             encoded, input_ids[:, -1:], run=run, cache=past_key_values, use_cache=True
         )
-        log_probs = mixture.log_probs()[:, -1]  # (B, V)
+        log_probs = mixture.log_probs_for_search()[:, -1]  # (B, V)
         log_probs[:, call.banned] = -math.inf
         best, tokens = log_probs.topk(2)
         call.close |= ~call.ended & (best[:, 0] - best[:, 1] < CLOSE_CALL)

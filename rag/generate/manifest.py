@@ -27,7 +27,12 @@ class Framing(BaseModel):
 
 
 class Decision(BaseModel):
-    """A logistic regression on disk: how likely an answer is right, and when it is served."""
+    """A logistic regression on disk: how likely an answer is right, and when it is served.
+
+    Attributes:
+        embedder_sha256: digest of the embedder that "similarity" was measured with; None if that
+            is not among the features.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -35,11 +40,14 @@ class Decision(BaseModel):
     weights: tuple[float, ...]
     intercept: float
     threshold: float = Field(ge=0, le=1)
+    embedder_sha256: str | None = None
 
     @model_validator(mode="after")
     def _one_weight_a_feature(self) -> Decision:
         if len(self.features) != len(self.weights):
             raise ValueError(f"{len(self.features)} features, {len(self.weights)} weights")
+        if ("similarity" in self.features) != (self.embedder_sha256 is not None):
+            raise ValueError("similarity goes with the embedder that it was measured with")
         return self
 
 

@@ -15,13 +15,17 @@ from rag.errors import UsageError
 from rag.generate.base import Base
 from rag.generate.copying import CopyGenerator
 from rag.generate.manifest import Decision
+from rag.protocols import Embedder
+from rag.training.augment import swap_entity
 from rag.training.data import QuestionRow, holds_answer
 from rag.training.scores import best, token_f1
 from rag.types import Draft
+from rag.words import content_words
 
 RIGHT_FROM = 0.5  # token F1 against a gold answer
-WITHHELD = 0.66
+WRONG_COSTS = 2.0  # what serving a share of the wrong answers costs, in that of the right ones
 DISTRACTORS = 4
+DONORS = 6  # contexts looked through for another name
 LEAST_ROWS = 40
 BATCH = 16  # questions at a time
 
@@ -30,22 +34,23 @@ def fit_decision(
     base: Base,
     rows: Sequence[QuestionRow],
     *,
-    withheld: float = WITHHELD,
+    embedder: Embedder | None = None,
+    wrong_costs: float = WRONG_COSTS,
     seed: int = 0,
     progress: Callable[[int, int], object] = lambda done, total: None,
 ) -> Decision:
     """Fit "is this answer right?" and the probability from which answers are served.
 
     Each question is answered from its own context and from that among others of the same title,
-    as a search would find them; a question that has an answer also from those others alone. An
-    answer is right if it overlaps a gold answer by half (token F1); to a question without an
-    answer, or without its context, none is right.
+    as a search would find them. A question that has an answer is also asked of those others alone,
+    and with another name or number in it. An answer is right if it overlaps a gold answer by half
+    (token F1); to a question without an answer, or without its context, none is right.
 
     Args:
         base: the generator, in evaluation mode.
         rows: answerable and unanswerable questions, none of them trained on.
-        withheld: share of the answers to unanswerable questions, whose contexts sound as if they
-            answered them, that the threshold must withhold.
+        embedder: the one that answers will be served with; None leaves similarity out.
+        wrong_costs: see `fitted`.
         seed: of the choice of other contexts.
         progress: called with the numbers of answers written so far and in all.
 
@@ -60,31 +65,38 @@ def fit_decision(
             f"got {counts[0]} and {counts[1]}"
         )
     requests = forms(rows, seed)
-    drafts = written(base, [(row.question, texts) for row, texts in requests], progress)
-    features = np.array([evidence(draft, (), WRITTEN_FEATURES) for draft in drafts])
+    asked = [(row.question, texts) for row, texts in requests]
+    drafts = written(base, asked, progress, embedder)
+    names = tuple(n for n in WRITTEN_FEATURES if embedder is not None or n != "similarity")
+    features = np.array([evidence(draft, (), names) for draft in drafts])
     right = np.array(
         [is_right(row, texts, draft) for (row, texts), draft in zip(requests, drafts, strict=True)]
     )
-    unanswerable = np.array([not row.answers for row, _ in requests])
     if right.all() or not right.any():
         raise UsageError("all answers are right or all are wrong; nothing tells them apart")
-    return fitted(features, right, unanswerable, withheld=withheld)
+    digest = None if embedder is None else embedder.digest
+    return fitted(features, right, names, wrong_costs=wrong_costs, embedder_sha256=digest)
 
 
 def fitted(
     features: NDArray[np.float64],
     right: NDArray[np.bool_],
-    unanswerable: NDArray[np.bool_],
+    names: Sequence[str],
     *,
-    withheld: float,
+    wrong_costs: float = WRONG_COSTS,
+    embedder_sha256: str | None = None,
 ) -> Decision:
     """Fit the logistic regression and its threshold.
 
+    The threshold is the one that gains most: the share of the right answers that it serves, less
+    `wrong_costs` times the share of the wrong ones.
+
     Args:
-        features: (n, features), in the order of `WRITTEN_FEATURES`.
+        features: (n, features).
         right: (n,) whether the answer is right.
-        unanswerable: (n,) whether there is no right answer.
-        withheld: share of the latter that stays below the threshold.
+        names: of the features.
+        wrong_costs: what serving a share of the wrong answers costs, in shares of the right ones.
+        embedder_sha256: digest of the embedder that measured similarity, if that is a feature.
     """
     mean, spread = features.mean(axis=0), features.std(axis=0)
     spread[spread < 1e-6] = 1.0  # what never varies says nothing
@@ -94,11 +106,21 @@ def fitted(
     logits = features @ weights + intercept  # (n, f) @ (f,) -> (n,)
     probabilities = 1 / (1 + np.exp(-logits))
     return Decision(
-        features=WRITTEN_FEATURES,
+        features=tuple(names),
         weights=tuple(round(float(weight), 6) for weight in weights),
         intercept=round(intercept, 6),
-        threshold=round(float(np.quantile(probabilities[unanswerable], withheld)), 4),
+        threshold=round(_threshold(probabilities, right, wrong_costs), 4),
+        embedder_sha256=embedder_sha256,
     )
+
+
+def _threshold(
+    probabilities: NDArray[np.float64], right: NDArray[np.bool_], wrong_costs: float
+) -> float:
+    order = np.argsort(-probabilities, kind="stable")
+    served = right[order]
+    gain = served.cumsum() / right.sum() - wrong_costs * (~served).cumsum() / (~right).sum()
+    return float(probabilities[order[int(gain.argmax())]])
 
 
 def forms(rows: Sequence[QuestionRow], seed: int = 0) -> list[tuple[QuestionRow, list[str]]]:
@@ -109,16 +131,39 @@ def forms(rows: Sequence[QuestionRow], seed: int = 0) -> list[tuple[QuestionRow,
         for row, texts in among
         if row.answers and len(texts) > 1
     ]
-    return [*((row, [row.context]) for row in rows), *among, *without]
+    others = sorted({row.context for row in rows})
+    swapped = [
+        (replace(row, id=f"{row.id}/swapped", question=question, answers=()), texts)
+        for row, texts in among
+        if row.answers and (question := _about_another(row, texts, others, seed)) is not None
+    ]
+    return [*((row, [row.context]) for row in rows), *among, *without, *swapped]
+
+
+def _about_another(
+    row: QuestionRow, texts: Sequence[str], contexts: Sequence[str], seed: int
+) -> str | None:
+    """A row's question with a name or number that none of its texts holds; None without one."""
+    rng = Random(f"swapped/{seed}/{row.id}")
+    donors = [context for context in contexts if context not in texts]
+    for donor in rng.sample(donors, min(DONORS, len(donors))):
+        question = swap_entity(row.question, donor, rng)
+        if question is None:
+            continue
+        new = set(content_words(question)) - set(content_words(row.question))
+        if new - set(content_words(" ".join(texts))):
+            return question
+    return None
 
 
 def written(
     base: Base,
     requests: Sequence[tuple[str, Sequence[str]]],
     progress: Callable[[int, int], object],
+    embedder: Embedder | None = None,
 ) -> list[Draft]:
     """Drafts of all requests, none of them emptied for absence; batches are of like length."""
-    generator = CopyGenerator(base, "to be decided on")
+    generator = CopyGenerator(base, "to be decided on", embedder=embedder)
     order = sorted(range(len(requests)), key=lambda i: sum(map(len, requests[i][1])))
     drafts: dict[int, Draft] = {}
     for at in range(0, len(order), BATCH):

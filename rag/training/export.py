@@ -20,6 +20,7 @@ from rag.generate.base import Base
 from rag.generate.manifest import MANIFEST, Decision, put_decision, read_manifest
 from rag.generate.saved import load_generator, save_generator
 from rag.models import resolve
+from rag.protocols import Embedder
 from rag.training.adapters import MANIFEST as ADAPTER
 from rag.training.adapters import merge_lora, save_adapter
 from rag.training.average import average_weights, put_weights, snapshots
@@ -42,6 +43,7 @@ PACKAGES = ("grounded-rag", "torch", "transformers", "tokenizers", "accelerate",
 def train_and_export(
     settings: GeneratorTraining,
     *,
+    embedder: Embedder | None = None,
     on_step: Callable[[Progress, dict[str, float]], object] = lambda progress, terms: None,
 ) -> dict[str, Any]:
     """Train, or go on with the run in `settings.out`, and save a servable generator there.
@@ -50,6 +52,8 @@ def train_and_export(
 
     Args:
         settings: the run.
+        embedder: the one that answers will be served with; the decision weighs what it finds
+            near.
         on_step: called after each step with the progress and the loss terms.
 
     Returns:
@@ -67,13 +71,19 @@ def train_and_export(
     trained = train(settings, base, on_step=on_step)
     report = {"resumed": resumed, **trained, "settings": shown(settings), "versions": versions()}
     if not trained["interrupted"] and PartialState().is_main_process:
-        report |= export(settings, base, trained["dev"])
+        report |= export(settings, base, trained["dev"], embedder=embedder)
         text = json.dumps(report, indent=1, ensure_ascii=False)
         (settings.out / REPORT).write_text(text + "\n", encoding="utf-8")
     return report
 
 
-def export(settings: GeneratorTraining, base: Base, figures: Mapping[str, float]) -> dict[str, Any]:
+def export(
+    settings: GeneratorTraining,
+    base: Base,
+    figures: Mapping[str, float],
+    *,
+    embedder: Embedder | None = None,
+) -> dict[str, Any]:
     """Save what a finished run has learned.
 
     The decision is fitted on the folder read back, so on the weights as they are served.
@@ -82,6 +92,7 @@ def export(settings: GeneratorTraining, base: Base, figures: Mapping[str, float]
         settings: the run.
         base: with the run's last weights; changed in place.
         figures: dev figures of these weights.
+        embedder: see `train_and_export`.
 
     Returns:
         the report's part: which weights, their dev figures, folders and digests.
@@ -104,7 +115,8 @@ def export(settings: GeneratorTraining, base: Base, figures: Mapping[str, float]
         card=card(settings, part),
     )
     device = next(base.model.parameters()).device.type
-    decision, deciding = decided(settings, load_generator(folder, device=device).base)
+    saved = load_generator(folder, device=device)
+    decision, deciding = decided(settings, saved.base, embedder)
     part |= {"generator": str(folder), "digest": put_decision(folder / MANIFEST, decision)}
     if adapted:
         digest = put_decision(adapter / ADAPTER, decision)
@@ -112,7 +124,9 @@ def export(settings: GeneratorTraining, base: Base, figures: Mapping[str, float]
     return {**part, **deciding}
 
 
-def decided(settings: GeneratorTraining, base: Base) -> tuple[Decision | None, dict[str, Any]]:
+def decided(
+    settings: GeneratorTraining, base: Base, embedder: Embedder | None
+) -> tuple[Decision | None, dict[str, Any]]:
     """Fit the decision on the held-out titles, else on dev.
 
     Returns:
@@ -131,7 +145,7 @@ def decided(settings: GeneratorTraining, base: Base) -> tuple[Decision | None, d
             logger.info("decision: %d of %d answers written", done, total)
 
     try:
-        decision = fit_decision(base, rows, progress=progress)
+        decision = fit_decision(base, rows, embedder=embedder, progress=progress)
     except UsageError as error:
         return None, {"serves": False, "why_not": f"{error}; give them with --dev or --held-out"}
     fitted_on = {"file": source.name, "rows": sorted(row.id for row in rows)}

@@ -1,13 +1,16 @@
 """Checks that batch rows are read together, and that a bad row costs only itself."""
 
-from dataclasses import replace
+from io import StringIO
 
 import pytest
+from rich.console import Console
 
 from api.batch import ReadRow
 from api.reading import ROWS_TOGETHER, given, read_rows
+from api.render import show_answer
+from api.schemas import Answer, ReadAnswer, Receipt
 from rag.errors import GenerationTimeout, QuestionError
-from rag.pipeline import Pipeline
+from rag.pipeline import Pipeline, Writer
 from rag.types import Decision, Draft, Token
 
 
@@ -27,7 +30,12 @@ class Echo:
         if any(question == "slow" for question, _ in requests):
             raise GenerationTimeout("too slow")
         return [
-            Draft((Token(f"{question} {len(passages)}", 1.0, 0.0, None),), 1.0, self.digest)
+            Draft(
+                (Token(f"{question} {len(passages)}", 1.0, 0.0, None),),
+                1.0,
+                self.digest,
+                read_as="slip" if question == "slipp" else None,
+            )
             for question, passages in requests
         ]
 
@@ -45,7 +53,7 @@ class Yes:
 @pytest.fixture
 def pipeline(monkeypatch) -> Pipeline:
     monkeypatch.setattr("rag.pipeline.claims_of", lambda question, segments: ())
-    return Pipeline(generator=Echo(), verifier=Yes(), decider=Yes(), source=None)
+    return Pipeline(writers=(Writer(Echo(), Yes()),), verifier=Yes(), source=None)
 
 
 def rows(*questions: str) -> list[ReadRow]:
@@ -57,7 +65,7 @@ def test_rows_are_answered_together_in_their_order(pipeline) -> None:
     found = list(read_rows(pipeline, asked))
     assert [row.id for row, _ in found] == [row.id for row in asked]
     assert [answer.text for _, answer in found] == [f"{row.question} 2" for row in asked]
-    assert pipeline.generator.batches == [ROWS_TOGETHER, 3]
+    assert pipeline.writers[0].generator.batches == [ROWS_TOGETHER, 3]
 
 
 @pytest.mark.parametrize(("bad", "error"), [("  ", QuestionError), ("slow", GenerationTimeout)])
@@ -67,6 +75,23 @@ def test_a_bad_row_costs_only_itself(pipeline, bad: str, error: type[Exception])
     assert [found[0].text, found[2].text] == ["a 2", "b 2"]
 
 
+def test_the_asker_sees_what_was_read(pipeline) -> None:
+    shown = [ReadAnswer.of(answer) for _, answer in read_rows(pipeline, rows("slipp", "a"))]
+    assert [answer.read_as for answer in shown] == ["slip", None]
+
+
+def test_an_answer_says_what_was_read(pipeline) -> None:
+    receipt = Receipt(leaf_hash="0" * 64, log_size=1)
+    for question, said in (("slipp", "read as: slip\n"), ("a", "")):
+        (found,) = pipeline.read_all([(question, [])])
+        answer = Answer(answer_id="x", receipt=receipt, **Answer.fields_of(found))
+        out = Console(file=StringIO(), width=200)
+        show_answer(out, answer)
+        printed = out.file.getvalue()
+        assert printed.startswith(said)
+        assert ("read as" in printed) is bool(said)
+
+
 def test_given_texts_are_documents_of_their_own() -> None:
     passages = given(["x", "x", "\ud800"])
     assert [passage.document.uri for passage in passages] == [
@@ -74,5 +99,6 @@ def test_given_texts_are_documents_of_their_own() -> None:
         "passage:1",
         "passage:2",
     ]
-    assert passages[0].text_sha256 == replace(passages[1]).text_sha256 != passages[2].text_sha256
+    assert passages[0].text_sha256 == passages[1].text_sha256 != passages[2].text_sha256
+    assert passages[2].text == "\ufffd"
     assert [passage.version_id for passage in passages] == [0, 1, 2]

@@ -1,12 +1,19 @@
 import hashlib
 import json
+import shutil
+from dataclasses import replace
 
 import pytest
 from sqlalchemy import text
 
+from knowledge_bases.doctor import examine
 from knowledge_bases.knowledge_base import Home
+from rag.calibration import BUNDLED
 from rag.errors import QuestionError, RecordError, StorageError
+from rag.generate.choose import Writers
+from rag.pipeline import Writer
 from rag.settings import Settings
+from rag.types import Decision, Draft, Token
 
 
 @pytest.fixture
@@ -192,3 +199,57 @@ def test_a_page_of_the_log_reads_no_newer_records(answering):
     finally:
         event.remove(kind, "load", note)
     assert [row.sequence for row in page] == loaded == [1]
+
+
+def test_doctor_finds_changed_weights(settings, embedder, tmp_path):
+    folder = tmp_path / "generator"
+    shutil.copytree(BUNDLED.parent / "generator", folder)
+    changed = folder / "weights.safetensors"
+    content = bytearray(changed.read_bytes())
+    content[-1] ^= 1
+    changed.write_bytes(content)
+    own = settings.model_copy(update={"generator": str(folder)})
+    with Home(own, embedder=embedder) as home:
+        found = {finding.check: finding for finding in examine(home)}
+        assert "weights.safetensors has sha256" in found["models"].detail
+        assert "generator" not in found
+        assert "models" not in {finding.check for finding in examine(home, quick=True)}
+
+
+class Mumbles:
+    """A generator that is never sure, and reads the question its own way."""
+
+    digest = "mumbles:0"
+
+    def generate(self, question, passages):
+        return Draft((Token("um", 0.1, 0.0, None),), 0.1, self.digest, {"sure": 0.0}, "Um?")
+
+    def generate_all(self, requests):
+        return [self.generate(*request) for request in requests]
+
+
+class Never:
+    digest = "never:0"
+
+    def decide(self, question, draft, verdicts, passages):
+        return Decision("abstained", 0.1, 0.9, "not sure")
+
+
+def test_a_record_holds_what_was_tried_and_not_served(answering):
+    home, base = answering
+    quoting = home.writers.main
+    home.__dict__["writers"] = Writers(Writer(Mumbles(), Never()), fallback=quoting)
+    recorded = base.ask("What is the maximum dose of paracetamol?")
+    receipt = json.loads(recorded.record.receipt)
+    assert recorded.answer.status == "answered"
+    assert receipt["models"]["generator"].startswith("extractive:")
+    assert receipt["draft"]["read_as"] is None
+    (attempt,) = receipt["attempts"]
+    assert attempt["models"]["generator"] == "mumbles:0"
+    assert attempt["models"]["decider"] == "never:0"
+    assert attempt["draft"]["tokens"] == [["um", 0.1, 0.0, None, None, None]]
+    assert attempt["draft"]["read_as"] == "Um?"
+    assert attempt["decision"] == {"probability": 0.1, "threshold": 0.9, "reason": "not sure"}
+    home.__dict__["writers"] = Writers(replace(quoting, decider=Never()))
+    alone = json.loads(base.ask("What is the maximum dose of paracetamol?").record.receipt)
+    assert (alone["attempts"], alone["status"]) == ([], "abstained")

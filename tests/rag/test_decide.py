@@ -63,11 +63,10 @@ def test_evidence_is_in_the_order_of_the_features(passage_of):
 
 
 def test_each_generator_is_judged_by_its_own_evidence():
-    written = draft(absent=-3.0, log_prob=-0.2, similarity=0.9)
+    written = draft(absent=-3.0, log_prob=-0.2, lead=0.9)
     named = dict(zip(WRITTEN_FEATURES, evidence(written, [], WRITTEN_FEATURES), strict=True))
     assert named["absent"] == -3.0
     assert named["words"] == 0.0
-    assert "similarity" not in named
 
 
 def test_an_answer_that_did_not_end_is_withheld(calibration, passage_of):

@@ -6,8 +6,11 @@ import socket
 
 import pytest
 
-from rag.generate.choose import chosen_generator
+from indexer.embed import SentenceEmbedder
+from rag.calibration import BUNDLED, Calibration
+from rag.generate.choose import chosen_writers
 from rag.generate.copying import CopyGenerator
+from rag.generate.extractive import ExtractiveGenerator
 from rag.settings import Settings
 
 FACTS = (
@@ -20,10 +23,6 @@ OTHERS = [
 ]
 
 
-def not_needed():
-    raise AssertionError("the bundled generator needs no embedder")
-
-
 @pytest.fixture(scope="module")
 def generator() -> CopyGenerator:
     def refuse(*_: object, **__: object) -> None:
@@ -32,9 +31,12 @@ def generator() -> CopyGenerator:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(socket.socket, "connect", refuse)
         patch.setattr(socket, "getaddrinfo", refuse)
-        found, fitted = chosen_generator(Settings(generator="bundled:generator"), not_needed)
+        embedder = SentenceEmbedder(Settings().embedder, device="cpu")
+        calibration = Calibration.load(BUNDLED)
+        main, fallback = chosen_writers(Settings(), lambda: (embedder, calibration)).of()
+        found = main.generator
         assert isinstance(found, CopyGenerator)
-        assert 0 < fitted.model.extra("threshold") < 1
+        assert isinstance(fallback.generator, ExtractiveGenerator)
         found.write([("Who is on duty?", [FACTS])])
     return found
 

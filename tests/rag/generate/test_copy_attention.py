@@ -86,6 +86,9 @@ def test_mixture_is_the_formula(make_model, batch: PassageBatch, seed: int) -> N
     with torch.no_grad():
         mixture, _, _ = model.decode(model.encode(batch), PREFIX)
     np.testing.assert_allclose(mixture.log_probs().exp().numpy(), expected, atol=2e-6, rtol=2e-4)
+    torch.testing.assert_close(
+        mixture.log_probs_for_search(), mixture.log_probs(), rtol=1e-6, atol=1e-6
+    )
     np.testing.assert_allclose(mixture.log_pointers.exp().numpy(), pointers, atol=2e-6)
     np.testing.assert_allclose(mixture.log_generate.exp().numpy(), gates, atol=2e-6)
     np.testing.assert_allclose(expected.sum(-1), 1.0, atol=1e-12)

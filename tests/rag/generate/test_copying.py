@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 import torch
@@ -17,6 +18,7 @@ from rag.generate.copy_attention import CopyModel
 from rag.generate.copying import FUSED_AT_MOST, CopyGenerator, shortened
 from rag.generate.decode import Search
 from rag.generate.fusion import SpecialIds
+from rag.generate.layout import Layout
 from rag.generate.warm_start import (
     PADDING_ID,
     RESERVED_ID,
@@ -249,3 +251,49 @@ def test_waiting_for_a_turn_is_part_of_the_time_limit(base: Base) -> None:
 def test_very_long_questions_keep_their_ends() -> None:
     assert shortened(list(range(10)), longest=4) == [0, 1, 8, 9]
     assert shortened([1, 2], longest=4) == [1, 2]
+
+
+@pytest.mark.parametrize("concatenated", [False, True])
+def test_headings_are_read_but_never_copied(base: Base, concatenated: bool) -> None:
+    laid = replace(base, layout=Layout(concatenated=concatenated))
+    generator = CopyGenerator(laid, "t", search=Search(max_tokens=12))
+    texts = [FACT, "Bela was born in Paris."]
+    source = generator.encode("Where?", texts, headings=["Mathematicians > Ada", "Painters"])
+    assert source.encoded is not None
+    ids = source.encoded.source_ids[0].tolist()
+    placed = [place is not None for place in source.places]
+    assert len(ids) == len(placed)
+    assert source.encoded.copy_mask[0].tolist() == placed
+    tokens = [generator.base.tokenizer.id_to_token(token) for token in ids]
+    for word in ("mathematicians", "painters"):
+        assert not placed[tokens.index(word)]
+    words = {texts[p.passage][p.start : p.end] for p in source.places if p}
+    assert {"born", "Paris", "Aachen"} <= words
+    for asked in ("Where?", "Who paints?"):
+        drafts = generator.write([(asked, texts)], [["Mathematicians", "Painters"]])
+        check(drafts[0], texts)
+
+
+def test_a_passages_headings_are_read_with_it(generator: CopyGenerator, passage_of) -> None:
+    bare, titled = passage_of(FACT), replace(passage_of(FACT), context="People > Ada")
+    written = generator.generate("Where?", [titled])
+    assert written == generator.write([("Where?", [FACT])], [["People > Ada"]])[0]
+    assert written.confidence != generator.generate("Where?", [bare]).confidence
+
+
+def test_slips_are_put_right_before_reading(generator: CopyGenerator) -> None:
+    (slipped,) = generator.write([("Where was Ada borrn?", [FACT])])
+    (right,) = generator.write([("Where was Ada born?", [FACT])])
+    assert slipped.read_as == "Where was Ada born?"
+    assert right.read_as is None
+    assert replace(slipped, read_as=None) == right
+
+
+@pytest.mark.parametrize("embedded", [False, True])
+def test_similarity_is_measured_where_there_is_an_embedder(base: Base, embedder, embedded) -> None:
+    generator = CopyGenerator(
+        base, "t", search=Search(max_tokens=12), embedder=embedder if embedded else None
+    )
+    (draft,) = generator.write([("Where was Ada born?", [FACT])])
+    assert ("similarity" in draft.features) is embedded
+    assert embedder.embedded == (["Where was Ada born?", FACT] if embedded else [])

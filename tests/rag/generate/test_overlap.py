@@ -1,6 +1,6 @@
 import pytest
 
-from rag.generate.overlap import overlap
+from rag.generate.overlap import overlap, similarity
 from rag.types import Pointer, Token
 
 TEXT = "Ada was born in Aachen. Bela painted the bridge in Hamm."
@@ -40,3 +40,24 @@ def test_nothing_copied_is_no_evidence(tokens):
 
 def test_a_question_of_no_content_is_no_evidence():
     assert set(overlap("?!?", ["", TEXT], at("Hamm")).values()) == {0.0}
+
+
+def test_the_answers_sentence_is_compared_with_the_question(embedder):
+    question = "Where did Bela paint the bridge?"
+    near = similarity(question, ["", TEXT], at("Hamm"), embedder)
+    far = similarity(question, ["", TEXT], at("Aachen"), embedder)
+    assert 1 > near > far > 0
+    assert embedder.embedded[1:4:2] == [
+        "Bela painted the bridge in Hamm.",
+        "Ada was born in Aachen.",
+    ]
+
+
+@pytest.mark.parametrize("tokens", [[], [Token("By", 0.9, 0.0, None)]])
+def test_nothing_copied_is_like_nothing(tokens, embedder):
+    assert similarity("Where?", [TEXT], tokens, embedder) == 0.0
+
+
+def test_copied_white_space_is_in_no_sentence(embedder):
+    gap = [Token(" ", 0.9, 1.0, Pointer(0, 1, 2))]
+    assert similarity("Where?", ["  \n  "], gap, embedder) == 0.0

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
-from rag.generate.windows import OVERLAP, windows
+from rag.generate.windows import LONGEST_HEADING, OVERLAP, windows
 
 
 def word_tokenizer() -> Tokenizer:
@@ -70,3 +70,17 @@ def test_passages_without_tokens_have_no_window() -> None:
 def test_too_little_room_is_refused() -> None:
     with pytest.raises(ValueError, match="more than 64"):
         windows(TOKENIZER, ["a"], OVERLAP)
+
+
+@given(st.text(max_size=300), st.text(max_size=200), st.integers(OVERLAP + 1, OVERLAP + 60))
+def test_headings_take_room_but_no_place(text: str, heading: str, room: int) -> None:
+    found = windows(TOKENIZER, [text], room, headings=[heading])
+    above = TOKENIZER.encode(heading, add_special_tokens=False).ids
+    joined: list[int] = []
+    for window in found:
+        assert len(window.heading) + len(window.ids) <= room
+        assert list(window.heading) == above[len(above) - len(window.heading) :]
+        assert len(window.heading) == min(len(above), LONGEST_HEADING, (room - OVERLAP) // 2)
+        assert len(window.ids) == len(window.offsets)
+        joined += window.ids[OVERLAP:] if joined else window.ids
+    assert joined == TOKENIZER.encode(text, add_special_tokens=False).ids

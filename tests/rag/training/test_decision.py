@@ -40,9 +40,11 @@ class Telling:
     """Writes "Ada" always, and is surer of it where that is right."""
 
     batches: ClassVar[list[int]] = []
+    embedders: ClassVar[list[object]] = []
 
-    def __init__(self, *_: object, **__: object) -> None:
+    def __init__(self, *_: object, embedder: object = None) -> None:
         self.rng = Random(0)
+        self.embedders.append(embedder)
 
     def write(self, requests):
         self.batches.append(len(requests))
@@ -62,16 +64,28 @@ def probability(decision, **features: float) -> float:
     return sigmoid(decision.intercept + sum(w * features.get(name, 0.0) for name, w in pairs))
 
 
-def test_the_threshold_withholds_the_share_asked_for(monkeypatch) -> None:
+def test_the_threshold_weighs_wrong_answers_against_right_ones(monkeypatch) -> None:
     monkeypatch.setattr(fitting, "CopyGenerator", Telling)
     data = rows(100, 100)
-    strict = fit_decision(None, data, withheld=0.95)  # type: ignore[arg-type]
-    loose = fit_decision(None, data, withheld=0.5)  # type: ignore[arg-type]
+    strict = fit_decision(None, data, wrong_costs=20.0)  # type: ignore[arg-type]
+    loose = fit_decision(None, data, wrong_costs=0.2)  # type: ignore[arg-type]
     assert strict.threshold > loose.threshold
     assert strict.weights[strict.features.index("absent")] < 0
     sure = probability(strict, absent=-3.0, log_prob=-0.5)
     unsure = probability(strict, absent=3.0, log_prob=-0.5)
     assert sure > strict.threshold > unsure
+
+
+def test_similarity_is_weighed_only_with_an_embedder(monkeypatch, embedder) -> None:
+    monkeypatch.setattr(fitting, "CopyGenerator", Telling)
+    monkeypatch.setattr(Telling, "embedders", [])
+    without = fit_decision(None, rows(60, 60))  # type: ignore[arg-type]
+    assert without.features == tuple(n for n in WRITTEN_FEATURES if n != "similarity")
+    assert without.embedder_sha256 is None
+    weighed = fit_decision(None, rows(60, 60), embedder=embedder)  # type: ignore[arg-type]
+    assert weighed.features == WRITTEN_FEATURES
+    assert weighed.embedder_sha256 == embedder.digest
+    assert Telling.embedders == [None, embedder]
 
 
 def test_questions_are_answered_in_batches(monkeypatch) -> None:
@@ -168,16 +182,32 @@ def test_questions_with_an_answer_are_also_asked_without_their_context() -> None
     assert data[0].context in last[1]
 
 
+def test_questions_are_also_asked_about_something_else() -> None:
+    data = [
+        replace(row, question=f"Whom did Ada see in 1{i:03}?", context=f"She saw P{i:02}.")
+        for i, row in enumerate(placed(30))
+    ]
+    made = [(row, texts) for row, texts in forms(data) if row.id.endswith("/swapped")]
+    assert len(made) == 30
+    asked = {row.id: row.question for row in data}
+    for row, texts in made:
+        assert row.answers == ()
+        assert row.question != asked[row.id.removesuffix("/swapped")]
+        assert row.context in texts
+    assert forms(data) == forms(data)
+
+
 def test_evidence_that_never_varies_says_nothing() -> None:
     rng = np.random.default_rng(0)
     right = rng.random(400) < 0.5
-    features = np.zeros((400, len(WRITTEN_FEATURES)))
+    names = WRITTEN_FEATURES[:6]
+    features = np.zeros((400, len(names)))
     features[:, 0] = np.where(right, -2.0, 2.0) + rng.normal(size=400)
     features[:, 4] = 1.0  # everything was copied
-    decision = fitted(features, right, ~right, withheld=0.8)
+    decision = fitted(features, right, names, wrong_costs=1.0)
     assert decision.weights[0] < -0.5
     assert decision.weights[4] == 0.0
     logits = features @ np.array(decision.weights) + decision.intercept
     served = 1 / (1 + np.exp(-logits)) >= decision.threshold
-    assert served[~right].mean() == pytest.approx(0.2, abs=0.01)
-    assert served[right].mean() > 0.9
+    assert served[right].mean() > 0.95
+    assert served[~right].mean() < 0.05
