@@ -107,7 +107,7 @@ class Home:
                 adapter belongs to other weights.
             UsageError: adapters are named for a generator that takes none.
         """
-        return chosen_writers(self.settings, lambda: (self.embedder, self.calibration))
+        return chosen_writers(self.settings, self)
 
     @cached_property
     def verifier(self) -> Verifier:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -20,7 +20,18 @@ if TYPE_CHECKING:
     from rag.generate.manifest import Decision
 
 EXTRACTIVE = "extractive"
-Retrieval = Callable[[], tuple[Embedder, Calibration]]
+
+
+class Retrieval(Protocol):
+    """What the generators share with the search; each part is loaded when it is asked for."""
+
+    @property
+    def embedder(self) -> Embedder:
+        """The bi-encoder."""
+
+    @property
+    def calibration(self) -> Calibration:
+        """What was fitted on it."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +59,7 @@ def chosen_writers(settings: Settings, retrieval: Retrieval) -> Writers:
 
     Args:
         settings: name them, and how the generator decodes.
-        retrieval: the embedder and the calibration fitted on it; asked for only if needed.
+        retrieval: asked for its parts only where they are needed.
 
     Raises:
         ModelError: the generator or an adapter is not there, not usable, or its decision was
@@ -71,9 +82,9 @@ def chosen_writers(settings: Settings, retrieval: Retrieval) -> Writers:
 
 
 def _quoting(settings: Settings, retrieval: Retrieval) -> Writer:
-    embedder, calibration = retrieval()
-    decider = CalibratedDecider(Fitted.bundled(calibration), threshold=settings.answer_threshold)
-    return Writer(ExtractiveGenerator(embedder, calibration), decider)
+    fitted = Fitted.bundled(retrieval.calibration)
+    decider = CalibratedDecider(fitted, threshold=settings.answer_threshold)
+    return Writer(ExtractiveGenerator(retrieval.embedder, retrieval.calibration), decider)
 
 
 def _copying(settings: Settings, retrieval: Retrieval) -> tuple[Writer, dict[str, Writer]]:
@@ -104,7 +115,7 @@ def _copying(settings: Settings, retrieval: Retrieval) -> tuple[Writer, dict[str
         decision is not None and decision.embedder_sha256 is not None
         for decision in decisions.values()
     )
-    embedder = retrieval()[0] if weighs_similarity else None
+    embedder = retrieval.embedder if weighs_similarity else None
     generator = CopyGenerator(
         saved.base,
         f"copy:{saved.digest}",

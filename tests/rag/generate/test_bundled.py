@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from types import SimpleNamespace
 
 import pytest
 
@@ -31,9 +32,11 @@ def generator() -> CopyGenerator:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(socket.socket, "connect", refuse)
         patch.setattr(socket, "getaddrinfo", refuse)
-        embedder = SentenceEmbedder(Settings().embedder, device="cpu")
-        calibration = Calibration.load(BUNDLED)
-        main, fallback = chosen_writers(Settings(), lambda: (embedder, calibration)).of()
+        retrieval = SimpleNamespace(
+            embedder=SentenceEmbedder(Settings().embedder, device="cpu"),
+            calibration=Calibration.load(BUNDLED),
+        )
+        main, fallback = chosen_writers(Settings(), retrieval).of()
         found = main.generator
         assert isinstance(found, CopyGenerator)
         assert isinstance(fallback.generator, ExtractiveGenerator)

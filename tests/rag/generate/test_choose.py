@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from pydantic import ValidationError
@@ -27,8 +28,8 @@ DECISION = Decision(
 )
 
 
-def not_asked_for():
-    raise AssertionError("a generator with weights of its own needs no embedder")
+class NotAskedFor:
+    """A generator whose decision weighs no similarity needs neither embedder nor calibration."""
 
 
 @pytest.fixture
@@ -48,13 +49,12 @@ def adapter(folder: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def retrieval(word_calibration, embedder):
-    calibration = Calibration.load(word_calibration)
-    return lambda: (embedder, calibration)
+    return SimpleNamespace(embedder=embedder, calibration=Calibration.load(word_calibration))
 
 
-def chosen(folder: Path, retrieval=not_asked_for, **settings):
+def chosen(folder: Path, retrieval=None, **settings):
     settings = {"fallback": "none", **settings}
-    return chosen_writers(Settings(generator=str(folder), **settings), retrieval)
+    return chosen_writers(Settings(generator=str(folder), **settings), retrieval or NotAskedFor())
 
 
 def draft(absent: float) -> Draft:
@@ -105,6 +105,7 @@ def test_a_decision_that_weighs_similarity_needs_its_embedder(
 
     main = chosen(saved("own", embedder.digest), retrieval).main
     assert main.generator.embedder is embedder
+    assert chosen(tmp_path / "own", SimpleNamespace(embedder=embedder)).fallback is None
     with pytest.raises(DigestMismatch, match="set RAG_EMBEDDER back"):
         chosen(saved("others", "0" * 64), retrieval)
 
