@@ -316,6 +316,7 @@ class KnowledgeBase:
         Raises:
             QuestionError: the question is empty or too long.
             NotFound: the filters name a document that is not there.
+            GenerationTimeout: writing took too long, and no answer that is served was written.
             RecordError: the log refused the record, so there is no answer.
         """
         self.require_documents(filters.documents)

@@ -49,7 +49,7 @@ def overlap(
     that the answer comes from than with another.
 
     Args:
-        question: as asked.
+        question: as it is read.
         texts: the passages.
         tokens: the draft.
         headings: what stands above each passage; none, or one for each.
