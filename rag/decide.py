@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from rag.calibration import Calibration, LogisticModel
 from rag.generate import overlap
 from rag.types import Decision, Draft, Passage, Verdict
+from rag.verify.mentions import from_table, unmentioned
 
 FEATURES = (
     "similarity",
@@ -64,10 +65,21 @@ class CalibratedDecider:
     Args:
         fitted: on answers of the generator whose drafts are decided.
         threshold: overrides the fitted one.
+        names: what a question names must be in the passage cited, not only its codes.
+        tables: answers may come from a table's row; false where none were fitted on.
     """
 
-    def __init__(self, fitted: Fitted, *, threshold: float | None = None) -> None:
+    def __init__(
+        self,
+        fitted: Fitted,
+        *,
+        threshold: float | None = None,
+        names: bool = True,
+        tables: bool = True,
+    ) -> None:
         self._fitted = fitted
+        self._names = names
+        self._tables = tables
         self._threshold = fitted.model.extra("threshold") if threshold is None else threshold
         self.digest = f"calibration:{fitted.digest}"
 
@@ -91,6 +103,15 @@ class CalibratedDecider:
                 )
                 why = f": not found: {missed}" if missed else ""
                 return self._withheld(probability, f"a claim is {verdict.label}{why}")
+        missing = unmentioned(question, draft.tokens, passages, names=self._names)
+        if missing:
+            return self._withheld(
+                probability, f"what it would cite does not mention {', '.join(missing)}"
+            )
+        if not self._tables and from_table(draft.tokens, passages):
+            return self._withheld(
+                probability, "it would be a cell of a table, picked without sure knowledge of which"
+            )
         if probability < self._threshold:
             return self._withheld(
                 probability,

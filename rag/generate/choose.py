@@ -128,7 +128,10 @@ def _copying(settings: Settings, retrieval: Retrieval) -> tuple[Writer, dict[str
 
     def decider(reference: str, digest: str) -> CalibratedDecider:
         fitted = _fitted(decisions[reference], reference, digest, embedder)
-        return CalibratedDecider(fitted, threshold=settings.answer_threshold)
+        # Names missing are among its evidence; no tables were.
+        return CalibratedDecider(
+            fitted, threshold=settings.answer_threshold, names=False, tables=False
+        )
 
     adapted = {
         name: Writer(generator.adapted(name), decider(str(folder), adapters.digest(name)))

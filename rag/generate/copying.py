@@ -244,6 +244,7 @@ class CopyGenerator:
         words = [token for token in written if token.text.strip()]
         copied = sum(token.pointer is not None for token in words)
         features |= nearness(
+            source.question,
             source.read_as,
             source.texts,
             written,

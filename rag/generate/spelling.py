@@ -21,8 +21,9 @@ def mended(question: str, texts: Sequence[str], tokenizer: Tokenizer) -> str:
 
     A word that neither the passages hold nor the vocabulary as a whole becomes the one word of
     theirs from which it differs by a letter too many, a letter too few, or two neighbours
-    exchanged. A replaced letter is left alone, as are the first letter and names: those make other
-    words of words (nitrite and nitrate, asymptomatic and symptomatic, Jansen and Janssen).
+    exchanged. A replaced letter is left alone, as are the first letter and names, which are never
+    written small: those make other words of words (nitrite and nitrate, asymptomatic and
+    symptomatic, Jansen and Janssen).
 
     Args:
         question: as asked.
@@ -32,10 +33,12 @@ def mended(question: str, texts: Sequence[str], tokenizer: Tokenizer) -> str:
     Returns:
         the question as it is to be read; as asked where nothing, or more than one word, is near.
     """
-    known = {word.lower() for text in texts for word in WORD.findall(text)} | {*STOP_WORDS}
+    words = {word for text in texts for word in WORD.findall(text)} | {*STOP_WORDS}
+    known = {word.lower() for word in words}
     by_start: dict[tuple[str, int], list[str]] = defaultdict(list)
-    for word in known:
-        by_start[word[0], len(word)].append(word)
+    for word in words:
+        if word.islower():
+            by_start[word[0], len(word)].append(word)
 
     def nearest(match: re.Match[str]) -> str:
         word = match.group()

@@ -2,7 +2,7 @@ import pytest
 
 from rag.calibration import Calibration, sigmoid
 from rag.decide import FEATURES, WRITTEN_FEATURES, CalibratedDecider, Fitted, evidence
-from rag.types import Claim, Draft, Guard, Token, Verdict
+from rag.types import Claim, Draft, Guard, Pointer, Token, Verdict
 
 WORDS = (Token("4 g", 0.9, 1.0, None),)
 
@@ -82,3 +82,26 @@ def test_sigmoid_does_not_overflow():
     assert sigmoid(-1e4) == 0.0
     assert sigmoid(1e4) == 1.0
     assert sigmoid(0) == 0.5
+
+
+def test_what_the_question_names_must_be_cited(calibration, passage_of):
+    text = "The TL-450 runs for 11 hours. In Brazil it is sold as a row | of cells."
+    tokens = (Token("11 hours", 0.9, 1.0, Pointer(0, 20, 28)),)
+    cell = (Token("cells", 0.9, 1.0, Pointer(0, text.index("cells"), len(text) - 1)),)
+    fitted = Fitted.bundled(calibration)
+    strict = CalibratedDecider(fitted, threshold=0.0)
+    loose = CalibratedDecider(fitted, threshold=0.0, names=False, tables=False)
+
+    def decided(decider, question, words=tokens):
+        said = Draft(words, 0.5, "test")
+        return decider.decide(question, said, [verdict()], [passage_of(text)]).reason
+
+    for decider in (strict, loose):
+        assert decided(decider, "How long does the TL-540 run?") == (
+            "what it would cite does not mention tl-540"
+        )
+        assert decided(decider, "How long does the TL-450 run?") is None
+    assert "does not mention India" in decided(strict, "How long does it run in India?")
+    assert decided(loose, "How long does it run in India?") is None
+    assert decided(strict, "Of what?", cell) is None
+    assert "a cell of a table" in decided(loose, "Of what?", cell)

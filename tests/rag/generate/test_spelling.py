@@ -21,7 +21,7 @@ TEXTS = ["Give enoxaparin 4 hours after the catheter.", "The Accountable Officer
         ("When is enoxparin given?", "When is enoxaparin given?"),  # too few
         ("When is enoxapparin given?", "When is enoxaparin given?"),  # too many
         ("Enoxaprin, when?", "enoxaparin, when?"),
-        ("which žofai?", "which žofia?"),
+        ("which catehter?", "which catheter?"),
         ("where, whcih hours?", "where, which hours?"),
     ],
 )
@@ -39,8 +39,10 @@ def test_slips_become_the_passages_words(asked: str, read: str) -> None:
         ("How do asymptomatic staff wait?", "Symptomatic staff wait."),  # the first letter
         ("Did Hadi sign?", "He had signed."),
         ("Did Jansen sign?", "Janssen signed."),  # a name
+        ("which hotel is in eisenbach?", "Our hotel in Eisenach."),
+        ("Eisenbach hotel?", "Our hotel in Eisenach."),
         ("Is prednisone given?", "Give prednisolone."),
-        ("Is sulfaate there?", "Sulfate and sulfaat."),  # two words are near
+        ("Is sulfaate there?", "The sulfate and sulfaat."),  # two words are near
         ("Q3 2024?", TEXTS[0]),
         ("", TEXTS[0]),
     ],
