@@ -1,6 +1,7 @@
 """What all subcommands share: options, the open home, and printing."""
 
 import contextlib
+import re
 import sys
 import threading
 import time
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from pydantic import BaseModel, ValidationError
+from pydantic_settings import SettingsError
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -49,6 +51,10 @@ def settings_for(home: Path | None) -> Settings:
         return Settings(home=home.expanduser().absolute()) if home else Settings()
     except RuntimeError as error:
         raise UsageError(f"--home {home}: {error}") from error
+    except SettingsError as error:
+        field = re.search(r'field "(\w+)"', str(error))
+        name = f"RAG_{field.group(1).upper()}" if field else "in the environment"
+        raise UsageError(f'setting {name}: give JSON, as {{"name": "value"}}') from error
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         name = "_".join(["RAG", *(str(part).upper() for part in first["loc"])])

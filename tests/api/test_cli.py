@@ -494,6 +494,11 @@ def test_a_wrong_setting_is_named(rag, monkeypatch):
     assert code == 2
     assert one_line(err)
     assert "RAG_PASSAGES" in err
+    monkeypatch.delenv("RAG_PASSAGES")
+    monkeypatch.setenv("RAG_ADAPTERS", "nonsense")
+    code, _, err = rag("kb", "list")
+    assert (code, one_line(err)) == (2, True)
+    assert "RAG_ADAPTERS: give JSON" in err
 
 
 def test_hostile_arguments_are_one_line(rag, monkeypatch, tmp_path):
