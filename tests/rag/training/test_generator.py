@@ -187,6 +187,15 @@ def test_a_second_signal_interrupts_at_once() -> None:
             os.kill(os.getpid(), signal.SIGINT)
 
 
+@pytest.fixture
+def interruptible():
+    """Ctrl-C as on a terminal: processes that a script starts in the background ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_only_the_loop_waits_for_its_step(plan, make_base, question_file, monkeypatch) -> None:
     def interrupted(*_, **__):
         os.kill(os.getpid(), signal.SIGINT)
