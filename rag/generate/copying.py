@@ -244,7 +244,6 @@ class CopyGenerator:
         words = [token for token in written if token.text.strip()]
         copied = sum(token.pointer is not None for token in words)
         features |= nearness(
-            source.question,
             source.read_as,
             source.texts,
             written,

@@ -25,7 +25,6 @@ LOW = 0.6  # of a question's content words; a passage with fewer is hardly about
 
 def nearness(
     question: str,
-    read_as: str,
     texts: Sequence[str],
     tokens: Sequence[Token],
     *,
@@ -33,14 +32,11 @@ def nearness(
     tokenizer: Tokenizer,
     embedder: Embedder | None,
 ) -> dict[str, float]:
-    """All evidence of this module; "similarity" only with an embedder.
-
-    What the question names counts as asked: a slip put right may be another name.
-    """
-    found = overlap(read_as, texts, tokens, headings)
+    """All evidence of this module; "similarity" only with an embedder."""
+    found = overlap(question, texts, tokens, headings)
     found["subjects_missing"] = subjects_missing(question, texts, tokens, tokenizer, headings)
     if embedder is not None:
-        found["similarity"] = similarity(read_as, texts, tokens, embedder)
+        found["similarity"] = similarity(question, texts, tokens, embedder)
     return found
 
 

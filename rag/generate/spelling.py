@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from rapidfuzz.distance import OSA
 from tokenizers import Tokenizer
 
-from rag.generate.subjects import pieces
+from rag.generate.subjects import RARE, pieces
 from rag.words import STOP_WORDS
 
 WORD = re.compile(r"[^\W\d_]+")
@@ -21,9 +21,9 @@ def mended(question: str, texts: Sequence[str], tokenizer: Tokenizer) -> str:
 
     A word that neither the passages hold nor the vocabulary as a whole becomes the one word of
     theirs from which it differs by a letter too many, a letter too few, or two neighbours
-    exchanged. A replaced letter is left alone, as are the first letter and names, which are never
-    written small: those make other words of words (nitrite and nitrate, asymptomatic and
-    symptomatic, Jansen and Janssen).
+    exchanged. A replaced letter is left alone, as are the first letter, names, which are never
+    written small, and rare words: those make other words of words (nitrite and nitrate,
+    asymptomatic and symptomatic, Jansen and Janssen, one drug and another).
 
     Args:
         question: as asked.
@@ -54,7 +54,8 @@ def mended(question: str, texts: Sequence[str], tokenizer: Tokenizer) -> str:
             for other in by_start.get((low[0], length), ())
             if length >= SHORTEST and _one_slip(low, other)
         ]
-        return around[0] if len(around) == 1 else word
+        sure = len(around) == 1 and pieces(around[0], tokenizer) < RARE
+        return around[0] if sure else word
 
     return WORD.sub(nearest, question)
 

@@ -286,9 +286,7 @@ def test_slips_are_put_right_before_reading(generator: CopyGenerator) -> None:
     (right,) = generator.write([("Where was Ada born?", [FACT])])
     assert slipped.read_as == "Where was Ada born?"
     assert right.read_as is None
-    assert slipped.tokens == right.tokens
-    missing = [draft.features["subjects_missing"] for draft in (slipped, right)]
-    assert missing == [1.0, 0.0], "it may have been another name"
+    assert replace(slipped, read_as=None) == right
 
 
 @pytest.mark.parametrize("embedded", [False, True])

@@ -11,17 +11,16 @@ from rag.generate.spelling import mended
 from rag.generate.warm_start import minilm_folder
 
 TOKENIZER = read_tokenizer(minilm_folder())
-TEXTS = ["Give enoxaparin 4 hours after the catheter.", "The Accountable Officer: Žofia Müller."]
+TEXTS = ["It is given enoxaparin 4 hours later.", "The Accountable Officer: Žofia Müller."]
 
 
 @pytest.mark.parametrize(
     ("asked", "read"),
     [
-        ("When is enoxaprin given?", "When is enoxaparin given?"),  # exchanged
-        ("When is enoxparin given?", "When is enoxaparin given?"),  # too few
-        ("When is enoxapparin given?", "When is enoxaparin given?"),  # too many
-        ("Enoxaprin, when?", "enoxaparin, when?"),
-        ("which catehter?", "which catheter?"),
+        ("When is it givne?", "When is it given?"),  # exchanged
+        ("How many hous?", "How many hours?"),  # too few
+        ("How many hourrs?", "How many hours?"),  # too many
+        ("Hourrs, how many?", "hours, how many?"),
         ("where, whcih hours?", "where, which hours?"),
     ],
 )
@@ -34,7 +33,8 @@ def test_slips_become_the_passages_words(asked: str, read: str) -> None:
     [
         ("When is enoxaparin given?", TEXTS[0]),
         ("How many tours?", "Four hours."),  # a word of its own
-        ("When is enoxparn given?", TEXTS[0]),  # two letters off
+        ("When is it gvn?", "It is given."),  # two letters off
+        ("When is enoxaprin given?", "It is not enoxaparin."),  # rare words may be others
         ("What is the nitrite limit?", "The nitrate limit is 50."),  # a replaced letter
         ("How do asymptomatic staff wait?", "Symptomatic staff wait."),  # the first letter
         ("Did Hadi sign?", "He had signed."),
