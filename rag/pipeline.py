@@ -110,16 +110,15 @@ class Pipeline:
     def _drafts(
         self, writer: Writer, asked: Sequence[Asked], clocks: Sequence["_Clock"]
     ) -> list[Draft | GenerationTimeout]:
-        """What a writer drafts; what took too long is its error."""
+        """What a writer drafts; one that took too long alone is its error."""
         started = time.perf_counter()
         drafts: list[Draft | GenerationTimeout] = []
         try:
             drafts += writer.generator.generate_all(asked)
         except GenerationTimeout as error:
-            if len(asked) == 1:
-                drafts = [error]
-            else:  # One by one, to know which.
-                drafts = [self._drafts(writer, [one], [])[0] for one in asked]
+            if len(asked) > 1:  # Which one is for the caller to find out.
+                raise
+            drafts = [error]
         each = (time.perf_counter() - started) / max(1, len(asked))
         for clock in clocks:
             clock.add("generate", each)
