@@ -17,6 +17,7 @@ import typer
 
 import rag
 from api.commands import answering, collections, operating
+from api.commands.calibrating import calibrate
 from api.commands.demo import demo
 from api.commands.training import train
 from rag.errors import AlreadyExists, IntegrityError, NotFound, RagError, UsageError
@@ -41,6 +42,7 @@ app.command()(operating.doctor)
 app.command()(demo)
 app.command("eval")(operating.evaluate)
 app.add_typer(train, name="train")
+app.command()(calibrate)
 
 EXIT_CODES: tuple[tuple[type[RagError], int], ...] = (
     (UsageError, 2),

@@ -4,6 +4,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from api.schemas import Answer, Citation
+from api.verdicts import Check, Disagreement, GuardMiss
 
 _GUARDS_ONLY = "guards only; no entailment model"
 _BADGES = {"supported": "green", "contradicted": "red", "unsupported": "yellow"}
@@ -12,6 +13,28 @@ _BADGES = {"supported": "green", "contradicted": "red", "unsupported": "yellow"}
 def shown_verdict(verdict: str, p_supported: float | None) -> str:
     """Return a verdict as people should read it: guards alone judge less than it sounds like."""
     return verdict if p_supported is not None else f"{verdict} ({_GUARDS_ONLY})"
+
+
+def show_check(out: Console, check: Check) -> None:
+    """Print the verdict on a text; of several claims each."""
+    out.print(_judged(check.verdict, check.p_supported, check.guards))
+    if len(check.claims) > 1:
+        for claim in check.claims:
+            judged = _judged(claim.verdict, claim.p_supported, claim.guards)
+            out.print(f"  {judged}: {escape(claim.text)}")
+
+
+def _judged(verdict: str, p_supported: float | None, guards: list[GuardMiss]) -> str:
+    missed = "; ".join(f"{guard.name}: {', '.join(guard.missing)}" for guard in guards)
+    likely = "" if p_supported is None else f" (probability {p_supported:.2f})"
+    colour = _BADGES[verdict]
+    judged = f"[{colour}]{shown_verdict(verdict, p_supported)}[/{colour}]{likely}"
+    return judged + (f" (not found: {escape(missed)})" if missed else "")
+
+
+def _other(found: Disagreement) -> str:
+    where = f"{found.document} v{found.version}, characters {found.start}–{found.end}"
+    return escape(f"{where}: {' '.join(found.text.split())}")
 
 
 def show_answer(out: Console, answer: Answer) -> None:
@@ -29,13 +52,12 @@ def show_answer(out: Console, answer: Answer) -> None:
         for citation in answer.citations:
             out.print(f"  [{citation.index}] {escape(_place(citation))}")
         for claim in answer.claims:
-            missed = "; ".join(f"{g.name} {', '.join(g.missing)}" for g in claim.guards)
-            colour = _BADGES[claim.verdict]
-            out.print(
-                f"  [{colour}]{shown_verdict(claim.verdict, claim.p_supported)}[/{colour}]"
-                + (f" (not found: {escape(missed)})" if missed else "")
-                + f"  confidence {answer.confidence:.2f}"
-            )
+            judged = _judged(claim.verdict, claim.p_supported, claim.guards)
+            out.print(f"  {judged}  confidence {answer.confidence:.2f}")
+            if claim.disagreement is not None:
+                out.print(
+                    f"  [red]another passage says otherwise:[/red] {_other(claim.disagreement)}"
+                )
     else:
         out.print(f"[yellow]No answer:[/yellow] {escape(answer.reason or '')}")
         if answer.passages:

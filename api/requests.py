@@ -130,5 +130,5 @@ class CheckRequest(Body):
     )
 
     claim: Annotated[Words, Field(max_length=10_000), AfterValidator(_with_words)]
-    evidence: list[Words] = Field(min_length=1, max_length=_MOST_NAMES)
+    evidence: list[Words] = Field(max_length=_MOST_NAMES)
     question: Words | None = Field(default=None, description="Where a short answer is the claim.")

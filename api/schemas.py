@@ -4,8 +4,10 @@ import datetime
 import json
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from api.verdicts import Claim
+from api.wire import Wire
 from knowledge_bases.knowledge_base import KnowledgeBase, RecordedAnswer
 from knowledge_bases.store.documents import DocumentState
 from knowledge_bases.store.operations import JobState
@@ -14,13 +16,7 @@ from knowledge_bases.tables import AuditRow
 from rag.types import Answer as RagAnswer
 from rag.types import Citation as RagCitation
 from rag.types import Document as RagDocument
-from rag.types import Passage, Verdict
-
-
-class Wire(BaseModel):
-    """Base of all wire objects."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+from rag.types import Passage
 
 
 class Document(Wire):
@@ -294,36 +290,6 @@ class Segment(Wire):
     citation: int | None
 
 
-class GuardMiss(Wire):
-    """What a guard did not find in the evidence."""
-
-    name: str
-    missing: list[str]
-
-
-class Claim(Wire):
-    """A statement of the answer with its verdict; ``evidence`` are citation indexes."""
-
-    text: str
-    verdict: Literal["supported", "contradicted", "unsupported"]
-    p_supported: float | None
-    p_contradicted: float | None
-    evidence: list[int]
-    guards: list[GuardMiss]
-
-    @classmethod
-    def of(cls, verdict: Verdict) -> "Claim":
-        """Make one from the inside."""
-        return cls(
-            text=verdict.claim.text,
-            verdict=verdict.label,
-            p_supported=verdict.p_supported,
-            p_contradicted=verdict.p_contradicted,
-            evidence=list(verdict.claim.citations),
-            guards=_guards(verdict),
-        )
-
-
 class Receipt(Wire):
     """The answer's place in the log."""
 
@@ -369,7 +335,9 @@ class ReadAnswer(Wire):
                 if answered
             ],
             "citations": [Citation.of(c) for c in answer.citations if answered],
-            "claims": [Claim.of(verdict) for verdict in answer.verdicts if answered],
+            "claims": [
+                Claim.of(verdict, answer.passages) for verdict in answer.verdicts if answered
+            ],
             "confidence": round(answer.confidence, 6),
             "passages": [Hit.of(passage) for passage in answer.passages],
             "models": dict(answer.models),
@@ -395,41 +363,6 @@ class Answer(ReadAnswer):
             answer_id=recorded.record.id,
             receipt=Receipt(leaf_hash=recorded.record.leaf_hash, log_size=recorded.log_size),
             **cls.fields_of(recorded.answer),
-        )
-
-
-class EvidenceSpan(Wire):
-    """Characters of the evidence text with this index (from 0)."""
-
-    evidence: int
-    start: int
-    end: int
-    text: str
-
-
-class Check(Wire):
-    """The verdict on a claim against given evidence."""
-
-    verdict: Literal["supported", "contradicted", "unsupported"]
-    p_supported: float | None
-    p_contradicted: float | None
-    evidence_span: EvidenceSpan | None
-    guards: list[GuardMiss]
-
-    @classmethod
-    def of(cls, verdict: Verdict) -> "Check":
-        """Make one from the inside."""
-        span = verdict.evidence_span
-        return cls(
-            verdict=verdict.label,
-            p_supported=verdict.p_supported,
-            p_contradicted=verdict.p_contradicted,
-            evidence_span=EvidenceSpan(
-                evidence=span.evidence, start=span.start, end=span.end, text=span.text
-            )
-            if span
-            else None,
-            guards=_guards(verdict),
         )
 
 
@@ -476,7 +409,3 @@ class AuditRecord(AuditEntry):
         """Make one from the inside."""
         entry = AuditEntry.listed(row).model_dump()
         return cls(**entry, receipt=json.loads(row.receipt), canonical=row.receipt)
-
-
-def _guards(verdict: Verdict) -> list[GuardMiss]:
-    return [GuardMiss(name=guard.name, missing=list(guard.missing)) for guard in verdict.guards]

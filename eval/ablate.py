@@ -27,10 +27,11 @@ from rag.training.batches import BatchPlan
 from rag.training.checkpoints import checkpoints, load_checkpoint
 from rag.training.data import GoldAnswer, QuestionRow
 from rag.training.decision import among_others
-from rag.training.evaluate import LONGEST_ANSWER, auc, sample_rows
+from rag.training.evaluate import LONGEST_ANSWER, sample_rows
 from rag.training.examples import Mix
 from rag.training.generator import train
 from rag.training.losses import LossWeights
+from rag.training.scores import auc
 from rag.training.settings import GeneratorTraining
 from rag.training.start import starting_base
 from rag.types import Draft

@@ -1,4 +1,4 @@
-"""Fits the bundled calibration file on ``qa/train``: fusion weight, sentence ranking, threshold."""
+"""Fits the bundled calibration file on ``qa/train``: fusion, reranking, sentences, threshold."""
 
 import argparse
 import hashlib
@@ -20,19 +20,32 @@ from eval.qa_data import CachedEmbedder, Question, contexts_kb, questions
 from knowledge_bases.knowledge_base import Home, KnowledgeBase
 from rag import fuse
 from rag.calibration import BUNDLED, Calibration
+from rag.cite import PassageText, cite
 from rag.decide import FEATURES as DECIDE_FEATURES
 from rag.decide import evidence
+from rag.errors import UsageError
 from rag.generate.extractive import FEATURES as EXTRACTIVE_FEATURES
 from rag.generate.extractive import ExtractiveGenerator
+from rag.generate.manifest import Decision
+from rag.pipeline import judged, verified
+from rag.protocols import Verifier
+from rag.rerank import CrossReranker, Scorer, shown
 from rag.settings import Settings
+from rag.training.decision import ANSWERABLE, MISLEADING
+from rag.training.decision import fitted as fitted_decision
 from rag.types import Passage
+from rag.verify.choose import Judges
 
 log = logging.getLogger(__name__)
 
 SOURCES = {"squad": 1_600, "covidqa": 300, "policyqa": 300, "fairytaleqa": 700}
-"""Questions sampled per source; SQuAD's are half unanswerable and decide the threshold."""
-WRONG_COSTS = 2.0
-"""What serving a wrong answer costs, in right answers."""
+"""Questions sampled per source."""
+HELD_OUT = ("Harvard University", "1973 oil crisis")
+"""Articles that the verifier has not learned from: on them its verdicts are weighed."""
+RERANKED = 60
+"""Questions of each source by which relevance is weighed against the search's score."""
+WEIGHTS = (0.0, 1.0, 2.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0)
+PASSAGES = 5
 _DEPTH = 50
 
 
@@ -42,27 +55,42 @@ def fit(data: Path, out: Path) -> dict[str, Any]:
     Returns:
         What was found on the way: the accuracy at every weight, precision at every threshold.
     """
-    rows = _sample(questions(data, "train"))
+    every = questions(data, "train")
+    held = [row for row in every if row.title.replace("_", " ") in HELD_OUT]
+    rows = list({row.id: row for row in (*_sample(every), *held)}.values())
+    settings = Settings()
+    judges = Judges(settings)
     with tempfile.TemporaryDirectory() as folder, Home(Settings(home=Path(folder))) as home:
         base = contexts_kb(home, rows, "contexts")
         cached = CachedEmbedder(home.embedder)
         found = {row.id: _candidates(base, cached, row.question) for row in rows}
         fusion, fusions_tried = _fusion(rows, found)
         log.info("dense weight and rank share %s of %s", fusion, fusions_tried)
-        passages = {row.id: _top(found[row.id], fusion) for row in rows}
-        without = {row.id: _top(found[row.id], fusion, leave_out=row) for row in rows}
+        fused = {row.id: _top(found[row.id], fusion) for row in rows}
+        passages = {id_: own[:PASSAGES] for id_, own in fused.items()}
         generator = ExtractiveGenerator(cached, Calibration.load(BUNDLED))
         extractive, second_within = _extractive(generator, rows, passages)
+    scorer = judges.scorer
+    if scorer is None:
+        raise UsageError("name a verifier in RAG_VERIFIER: the decision weighs its verdicts")
+    weight, weights_tried = _rerank_weight(scorer, rows, fused, settings.rerank_depth)
+    log.info("weight of the fused score beside the relevance %s of %s", weight, weights_tried)
+    reranker = CrossReranker(scorer, fused_weight=weight, depth=settings.rerank_depth)
     content: dict[str, Any] = {
         "format": 1,
         "embedder_sha256": cached.digest,
+        "verifier_sha256": scorer.sha256,
         "data": {
             "file": "qa/train.jsonl.gz",
             "sha256": hashlib.sha256((data / "qa" / "train.jsonl.gz").read_bytes()).hexdigest(),
             "questions": len(rows),
             "command": "python -m eval.calibrate --data DATA",
         },
-        "fusion": {"dense_weight": fusion[0], "rank_share": fusion[1]},
+        "fusion": {
+            "dense_weight": fusion[0],
+            "rank_share": fusion[1],
+            "rerank_weight": weight,
+        },
         "models": {
             "extractive": _written(
                 extractive, EXTRACTIVE_FEATURES, {"second_within": second_within}
@@ -74,10 +102,22 @@ def fit(data: Path, out: Path) -> dict[str, Any]:
         json.dump(content, draft_file)
         draft_file.flush()
         fitted = ExtractiveGenerator(cached, Calibration.load(Path(draft_file.name)))
-    decide, threshold, curve = _decide(fitted, rows, passages, without)
-    content["models"]["decide"] = _written(decide, DECIDE_FEATURES, {"threshold": threshold})
+    decision, counts = _decide(
+        fitted, judges.verifier, reranker, held, found, fusion, cached.digest
+    )
+    content["models"]["decide"] = {
+        "features": list(decision.features),
+        "weights": list(decision.weights),
+        "intercept": decision.intercept,
+        "extras": {"threshold": decision.threshold},
+    }
     out.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    return {"fusions": fusions_tried, "threshold": threshold, "curve": curve}
+    return {
+        "fusions": fusions_tried,
+        "rerank_weights": weights_tried,
+        "threshold": decision.threshold,
+        **counts,
+    }
 
 
 def _sample(rows: list[Question]) -> list[Question]:
@@ -143,8 +183,40 @@ def _top(
             score=score,
             scores={"dense": dense.get(i, 0.0), "bm25": lexical.get(i, 0.0)},
         )
-        for i, score in fused[:5]
+        for i, score in fused
     ]
+
+
+def _rerank_weight(
+    scorer: Scorer,
+    rows: Sequence[Question],
+    fused: dict[str, list[Passage]],
+    depth: int,
+) -> tuple[float, dict[str, float]]:
+    """Choose what the search's score counts by the mean over sources of the reciprocal rank.
+
+    The relevance head has seen some of these questions, so it may count for a little too much.
+    """
+    chosen: list[Question] = []
+    for source in sorted({row.source for row in rows}):
+        own = [row for row in rows if row.source == source and row.answers]
+        chosen += random.Random(source).sample(own, min(RERANKED, len(own)))
+    ranks: dict[float, dict[str, list[float]]] = {weight: {} for weight in WEIGHTS}
+    for row in chosen:
+        read = fused[row.id][:depth]
+        relevance = scorer.rank([(row.question, shown(passage)) for passage in read]).relevance
+        for weight, per_source in ranks.items():
+            scores = relevance + weight * np.array([passage.score for passage in read])
+            order = np.argsort(-scores, kind="stable")[:10]
+            places = [i for i, p in enumerate(order) if read[p].document.uri == row.context_uri]
+            per_source.setdefault(row.source, []).append(1 / (1 + places[0]) if places else 0.0)
+    means = {
+        weight: float(np.mean([np.mean(own) for own in per_source.values()]))
+        for weight, per_source in ranks.items()
+    }
+    return max(means, key=lambda weight: means[weight]), {
+        str(weight): round(mean, 4) for weight, mean in means.items()
+    }
 
 
 def _extractive(
@@ -188,48 +260,43 @@ def _extractive(
 
 def _decide(
     generator: ExtractiveGenerator,
-    rows: list[Question],
-    passages: dict[str, list[Passage]],
-    without: dict[str, list[Passage]],
-) -> tuple[LogisticRegression, float, list[dict[str, float]]]:
-    """Fit "is this answer right?" on SQuAD's questions and choose the threshold.
+    verifier: Verifier,
+    reranker: CrossReranker,
+    rows: Sequence[Question],
+    found: dict[str, _Candidates],
+    fusion: tuple[float, float],
+    embedder_sha256: str,
+) -> tuple[Decision, dict[str, int]]:
+    """Fit "is this answer right?" on held-out questions of SQuAD and choose the threshold.
 
     Three kinds of questions: answerable, SQuAD's unanswerable ones (which sound as if the text
     answered them), and answerable ones whose whole article was taken out of the knowledge base.
-    The threshold is the best for questions of which half have a right answer, where a wrong
-    answer costs `WRONG_COSTS` times what a right one gains.
     """
-    features, right = [], []
+    features, right, kinds, groups = [], [], [], []
     for row in rows:
-        if not row.source.lower().startswith("squad"):
-            continue
-        draft = generator.generate(row.question, passages[row.id])
-        features.append(evidence(draft, passages[row.id], DECIDE_FEATURES))
-        right.append(bool(contains(draft.text, row.answers)))
-        if row.answers and without[row.id]:
-            draft = generator.generate(row.question, without[row.id])
-            features.append(evidence(draft, without[row.id], DECIDE_FEATURES))
-            right.append(False)
-    model = LogisticRegression(C=1.0, max_iter=2_000).fit(np.array(features), right)
-    probabilities = model.predict_proba(np.array(features))[:, 1]
-    labels = np.array(right)
-    curve = []
-    for threshold in np.arange(0.05, 0.96, 0.01):
-        served = probabilities >= threshold
-        if served.any():
-            curve.append(
-                {
-                    "threshold": round(float(threshold), 2),
-                    "precision": float(labels[served].mean()),
-                    "right_served": float((served & labels).sum() / labels.sum()),
-                    "wrong_served": float((served & ~labels).sum() / (~labels).sum()),
-                    "net": float(
-                        (served & labels).sum() / labels.sum()
-                        - WRONG_COSTS * (served & ~labels).sum() / (~labels).sum()
-                    ),
-                }
-            )
-    return model, max(curve, key=lambda point: point["net"])["threshold"], curve
+        for leave_out in (None, row) if row.answers else (None,):
+            read = _top(found[row.id], fusion, leave_out=leave_out)
+            passages = reranker.rerank(row.question, read, PASSAGES)
+            if not passages:
+                continue
+            draft = generator.generate(row.question, passages)
+            segments, citations = cite(draft, passages, PassageText())
+            _, whole = judged(verifier, row.question, segments, citations, passages)
+            draft = replace(draft, features={**draft.features, **verified(whole)})
+            features.append(evidence(draft, passages, DECIDE_FEATURES))
+            kinds.append("withdrawn" if leave_out else ANSWERABLE if row.answers else MISLEADING)
+            right.append(kinds[-1] == ANSWERABLE and bool(contains(draft.text, row.answers)))
+            groups.append(row.context)
+    decision = fitted_decision(
+        np.array(features),
+        np.array(right),
+        DECIDE_FEATURES,
+        kinds=kinds,
+        groups=groups,
+        embedder_sha256=embedder_sha256,
+        verifier_sha256=verifier.model_sha256,
+    )
+    return decision, {"decided_on": len(right), "right": int(np.sum(right))}
 
 
 def _written(

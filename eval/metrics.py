@@ -1,6 +1,6 @@
 """Metrics of retrieval and answers, and bootstrap intervals around them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,10 +29,7 @@ def rouge_l(prediction: str, golds: Sequence[str]) -> float:
 
 def contains(text: str, golds: Sequence[str]) -> float:
     """Return 1.0 if a normalised gold answer's words stand in the text in order."""
-    padded = f" {scores.normalize(text)} "
-    return float(
-        any(f" {scores.normalize(gold)} " in padded for gold in golds if scores.normalize(gold))
-    )
+    return float(scores.holds(text, golds))
 
 
 def bootstrap_interval(
@@ -52,3 +49,29 @@ def bootstrap_interval(
     means = [array[generator.integers(0, len(array), len(array))].mean() for _ in range(resamples)]
     low, high = np.percentile(means, [2.5, 97.5])
     return float(low), float(high)
+
+
+def bootstrap(
+    statistic: Callable[[NDArray[np.int64]], float],
+    count: int,
+    *,
+    resamples: int = 1_000,
+    seed: int = 0,
+) -> tuple[float, float, float]:
+    """Return a statistic of rows with its 95 % percentile bootstrap interval.
+
+    Args:
+        statistic: of the rows with these indices, which may repeat.
+        count: of rows.
+        resamples: drawn with replacement; those for which it is not a number are left out.
+        seed: makes it repeatable.
+    """
+    generator = np.random.default_rng(seed)
+    drawn = [statistic(generator.integers(0, count, count)) for _ in range(resamples)]
+    low, high = np.nanpercentile(drawn, [2.5, 97.5])
+    return statistic(np.arange(count)), float(low), float(high)
+
+
+def auc(values: NDArray[np.float64], wanted: NDArray[np.bool_]) -> float:
+    """Return the area under the ROC curve: how often a wanted row scores above another."""
+    return scores.auc(values.tolist(), wanted.tolist())

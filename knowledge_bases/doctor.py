@@ -40,6 +40,9 @@ def examine(home: Home, *, quick: bool = False) -> Iterator[Finding]:
             kinds = (digest.partition(":") for digest in digests)
             named = ", then ".join(f"{kind}, sha256 {sha256[:16]}…" for kind, _, sha256 in kinds)
             yield Finding("generator", "ok", named)
+            yield Finding("verifier", "ok", home.verifier.digest)
+            ranks = home.reranker
+            yield Finding("reranker", "ok", "none" if ranks is None else ranks.digest)
     except RagError as error:
         yield Finding("models", "problem", str(error))
     backend = describe_backend(0, settings)

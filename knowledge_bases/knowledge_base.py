@@ -25,11 +25,11 @@ from rag.cite import SourceText
 from rag.errors import DigestMismatch, RecordError, StorageError, UsageError
 from rag.generate.choose import Writers, chosen_writers
 from rag.pipeline import Pipeline, checked_question
-from rag.protocols import Embedder, Ids, Retriever, Verifier
+from rag.protocols import Embedder, Ids, Reranker, Retriever, Verifier
 from rag.retrieve import HybridRetriever
 from rag.settings import Settings
 from rag.types import Answer, Filters, Passage
-from rag.verify.guards import GuardVerifier
+from rag.verify.choose import Judges
 
 _NAME = re.compile(r"[^\W_][\w.-]{0,99}")
 _ANSWER_SETTINGS = (
@@ -38,6 +38,9 @@ _ANSWER_SETTINGS = (
     "passages",
     "generator",
     "fallback",
+    "verifier",
+    "reranker",
+    "rerank_depth",
     "beams",
     "answer_tokens",
     "answer_threshold",
@@ -110,9 +113,34 @@ class Home:
         return chosen_writers(self.settings, self)
 
     @cached_property
+    def writers_on_trial(self) -> Writers:
+        """The same where none of their answers will be served; see `chosen_writers`."""
+        return chosen_writers(self.settings, self, on_trial=True)
+
+    @cached_property
     def verifier(self) -> Verifier:
-        """What judges claims."""
-        return GuardVerifier()
+        """What judges claims.
+
+        Raises:
+            ModelError: the verifier is not there or not usable.
+            DigestMismatch: its weights are not those that its manifest names.
+        """
+        return self.judges.verifier
+
+    @cached_property
+    def reranker(self) -> Reranker | None:
+        """What orders the passages found; None where the settings want none.
+
+        Raises:
+            ModelError: it is not there or not usable.
+            DigestMismatch: its weights are not those that its manifest names.
+        """
+        return self.judges.reranker(self.calibration)
+
+    @cached_property
+    def judges(self) -> Judges:
+        """The cross-encoders that the settings name."""
+        return Judges(self.settings)
 
     def pipeline(
         self,
@@ -120,6 +148,7 @@ class Home:
         source: SourceText,
         retriever: Retriever | None = None,
         knowledge_base: str | None = None,
+        on_trial: bool = False,
     ) -> Pipeline:
         """Return the line from question to answer.
 
@@ -127,12 +156,15 @@ class Home:
             source: where citations come from.
             retriever: finds the passages; None where they are given.
             knowledge_base: whose adapter writes, if it has one.
+            on_trial: no answer of it will be served; see `chosen_writers`.
         """
+        writers = self.writers_on_trial if on_trial else self.writers
         return Pipeline(
-            writers=self.writers.of(knowledge_base),
+            writers=writers.of(knowledge_base),
             verifier=self.verifier,
             source=source,
             retriever=retriever,
+            reranker=self.reranker if retriever is not None else None,
             candidates=self.settings.candidates,
             passages=self.settings.passages,
             max_question_chars=self.settings.max_question_chars,
@@ -205,7 +237,7 @@ class KnowledgeBase:
     """One knowledge base; get it from `Home`."""
 
     def __init__(self, home: Home, row: KnowledgeBaseRow) -> None:
-        self._home = home
+        self.home = home
         self.store = home.store
         self.row = row
         self.lifecycle = Lifecycle(home.store, row, home.folder(row), home.settings)
@@ -241,7 +273,7 @@ class KnowledgeBase:
             StorageError: the disk or the database refused a write.
         """
         run = Ingest(
-            self.store, self.row, self.lifecycle, self._checked_embedder(), self._home.settings
+            self.store, self.row, self.lifecycle, self._checked_embedder(), self.home.settings
         )
         options = IngestOptions(tuple(tags), replace, prune, uploaded)
         return run.run(paths, options=options, progress=progress)
@@ -300,7 +332,7 @@ class KnowledgeBase:
         """
         if not 1 <= k <= 1_000:
             raise UsageError(f"k is {k}; ask for 1 to 1000 passages")
-        query = checked_question(query, self._home.settings.max_question_chars)
+        query = checked_question(query, self.home.settings.max_question_chars)
         self.require_documents(filters.documents)
         return self._retriever(self.lifecycle.current()).retrieve(query, k, filters)
 
@@ -321,11 +353,7 @@ class KnowledgeBase:
         """
         self.require_documents(filters.documents)
         generation = self.lifecycle.current()
-        retriever = self._retriever(generation)  # The receipt names what was searched.
-        pipeline = self._home.pipeline(
-            source=_Sources(self), retriever=retriever, knowledge_base=self.name
-        )
-        answer = pipeline.ask(question, filters)
+        answer = self._pipeline(generation).ask(question, filters)
         receipt = answer_receipt(
             answer,
             kb_name=self.name,
@@ -344,8 +372,27 @@ class KnowledgeBase:
                 error
             )
 
+    def trials(self, question: str) -> list[Answer]:
+        """Return each writer's answer, served or not; for calibration, so nothing is recorded.
+
+        Raises:
+            QuestionError: the question is empty or too long.
+            GenerationTimeout: a writer took too long.
+        """
+        generation = self.lifecycle.current()
+        return self._pipeline(generation, on_trial=True).trials(question, NO_FILTERS)
+
+    def _pipeline(self, generation: Generation, *, on_trial: bool = False) -> Pipeline:
+        """The line from question to answer over what a receipt names as searched."""
+        return self.home.pipeline(
+            source=_Sources(self),
+            retriever=self._retriever(generation),
+            knowledge_base=self.name,
+            on_trial=on_trial,
+        )
+
     def _checked_embedder(self) -> Embedder:
-        embedder = self._home.embedder
+        embedder = self.home.embedder
         if embedder.digest != self.row.embedder_digest:
             raise DigestMismatch(
                 f"knowledge base {self.name!r} was made with {self.row.embedder} "
@@ -355,7 +402,7 @@ class KnowledgeBase:
         return embedder
 
     def _retriever(self, generation: Generation) -> HybridRetriever:
-        settings = self._home.settings
+        settings = self.home.settings
         return HybridRetriever(
             self._checked_embedder(),
             generation.vectors,
@@ -363,12 +410,12 @@ class KnowledgeBase:
             _Sources(self),
             candidates=settings.candidates,
             method=settings.fusion,
-            dense_weight=self._home.calibration.dense_weight,
-            rank_share=self._home.calibration.rank_share,
+            dense_weight=self.home.calibration.dense_weight,
+            rank_share=self.home.calibration.rank_share,
         )
 
     def _settings_digest(self) -> str:
-        shaping = {name: getattr(self._home.settings, name) for name in _ANSWER_SETTINGS}
+        shaping = {name: getattr(self.home.settings, name) for name in _ANSWER_SETTINGS}
         return hashlib.sha256(json.dumps(shaping, sort_keys=True).encode()).hexdigest()
 
 

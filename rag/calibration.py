@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from rag.errors import DigestMismatch, ModelError
 from rag.settings import Settings
 
+WRITTEN = "written"
+"""Where a calibration file keeps a generator's decision, in place of the generator's own."""
 BUNDLED = Path(__file__).parent / "weights" / "calibration.json"
 
 
@@ -52,14 +54,23 @@ class Calibration:
     Attributes:
         digest: sha256 of the file.
         fitted_for: digest of the embedder whose scores it was fitted on.
+        verifier: digest of the verifier whose verdicts it was fitted on; None for guards alone.
+        rerank_weight: log-odds of relevance that one unit of the fused score is worth.
+        reranker: digest of the reranker on whose relevance that was fitted.
+        written: the decision on a generator's answers, with that generator's digest; None leaves
+            it to the generator's own.
         dense_weight, rank_share: of the fusion, see `rag.fuse.weighted`.
     """
 
     digest: str
     fitted_for: str
+    verifier: str | None
     dense_weight: float
     rank_share: float
+    rerank_weight: float
+    reranker: str | None
     _models: Mapping[str, Any]
+    written: Mapping[str, Any] | None = None
 
     @classmethod
     def load(cls, path: Path) -> "Calibration":
@@ -74,9 +85,13 @@ class Calibration:
             return cls(
                 hashlib.sha256(raw).hexdigest(),
                 content["embedder_sha256"],
+                content.get("verifier_sha256"),
                 float(content["fusion"]["dense_weight"]),
                 float(content["fusion"]["rank_share"]),
+                float(content["fusion"].get("rerank_weight", 0.0)),
+                content.get("reranker_sha256", content.get("verifier_sha256")),
                 content["models"],
+                None if content.get(WRITTEN) is None else dict(content[WRITTEN]),
             )
         except OSError as error:
             raise ModelError(f"calibration file {path}: {error.strerror}") from error
@@ -98,6 +113,23 @@ class Calibration:
             raise DigestMismatch(
                 f"the calibration was fitted on embedder {self.fitted_for[:12]}…, not on "
                 f"{embedder_digest[:12]}…; fit one for it and name it in RAG_CALIBRATION"
+            )
+
+    def check_judged_by(self, verifier_sha256: str | None) -> None:
+        """Refuse verdicts of a verifier that the decisions were not fitted on.
+
+        Raises:
+            DigestMismatch: naming both digests.
+        """
+        if self.verifier != verifier_sha256:
+            fitted, used = (
+                "the guards alone" if digest is None else f"verifier {digest[:12]}…"
+                for digest in (self.verifier, verifier_sha256)
+            )
+            raise DigestMismatch(
+                f"the calibration was fitted on {fitted}, not on {used}: "
+                "set RAG_VERIFIER back, or fit one with rag calibrate and name it in "
+                "RAG_CALIBRATION"
             )
 
     def model(self, name: str, features: Sequence[str]) -> LogisticModel:

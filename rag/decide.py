@@ -8,6 +8,8 @@ from rag.generate import overlap
 from rag.types import Decision, Draft, Passage, Verdict
 from rag.verify.mentions import from_table, unmentioned
 
+VERIFIED = ("entailed", "refuted", "relevant")
+"""Evidence of the verifier; see `rag.pipeline.verified`."""
 FEATURES = (
     "similarity",
     "coverage",
@@ -19,6 +21,7 @@ FEATURES = (
     "passage_similarity",
     "passage_lead",
     "brevity",
+    *VERIFIED,
 )
 """Evidence that an extractive answer is right, in the order of the calibration's weights."""
 WRITTEN_FEATURES = (
@@ -31,6 +34,7 @@ WRITTEN_FEATURES = (
     *overlap.NAMES,
     "subjects_missing",
     "similarity",
+    *VERIFIED,
 )
 """Evidence that a generator's answer is right, in the order of its own calibration's weights."""
 

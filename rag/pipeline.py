@@ -1,5 +1,6 @@
 """The line a question travels, one stage a line."""
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -8,8 +9,8 @@ from rag.cite import SourceText, cite
 from rag.errors import GenerationTimeout, QuestionError
 from rag.protocols import Decider, Generator, Reranker, Retriever, Verifier
 from rag.sentences import sentence_spans
-from rag.types import Answer, Attempt, Citation, Claim, Draft, Filters, Passage
-from rag.verify.claims import claims_of
+from rag.types import Answer, Attempt, Citation, Claim, Draft, Filters, Passage, Segment, Verdict
+from rag.verify.claims import claims_of, whole_answer
 
 Asked = tuple[str, list[Passage]]
 """A question and the passages to answer it from."""
@@ -51,16 +52,20 @@ class Pipeline:
             QuestionError: the question is empty or too long.
             GenerationTimeout: a writer took too long, and no other's answer is served.
         """
-        question = checked_question(question, self.max_question_chars)
         clock = _Clock()
-        found = (
-            self.retriever.retrieve(question, self.candidates, filters) if self.retriever else []
-        )
-        clock.lap("retrieve")
-        if self.reranker:
-            found = self.reranker.rerank(question, found, self.passages)
-            clock.lap("rerank")
-        return self._answers(self.writers, [(question, found[: self.passages])], [clock])[0]
+        asked = self._found(question, filters, clock)
+        return self._answers(self.writers, [asked], [clock])[0]
+
+    def trials(self, question: str, filters: Filters) -> list[Answer]:
+        """The answer of each writer, also where an earlier one's would be served.
+
+        Raises:
+            QuestionError: the question is empty or too long.
+            GenerationTimeout: a writer took too long.
+        """
+        clock = _Clock()
+        asked = self._found(question, filters, clock)
+        return [self._answers([writer], [asked], [clock])[0] for writer in self.writers]
 
     def read(self, question: str, passages: Sequence[Passage]) -> Answer:
         """Answer a question from given passages.
@@ -85,6 +90,18 @@ class Pipeline:
             for question, passages in requests
         ]
         return self._answers(self.writers[:1], asked, [_Clock() for _ in asked])
+
+    def _found(self, question: str, filters: Filters, clock: "_Clock") -> Asked:
+        """The question, checked, with the passages that are read."""
+        question = checked_question(question, self.max_question_chars)
+        found = (
+            self.retriever.retrieve(question, self.candidates, filters) if self.retriever else []
+        )
+        clock.lap("retrieve")
+        if self.reranker:
+            found = self.reranker.rerank(question, found, self.passages)
+            clock.lap("rerank")
+        return question, found[: self.passages]
 
     def _answers(
         self, writers: Sequence[Writer], asked: Sequence[Asked], clocks: Sequence["_Clock"]
@@ -135,12 +152,9 @@ class Pipeline:
         clock.start()
         segments, citations = cite(draft, passages, self.source)
         clock.lap("cite")
-        claims = claims_of(question, segments)
-        verdicts = tuple(
-            self.verifier.verify(claim, evidence_for(claim, citations, passages))
-            for claim in claims
-        )
+        verdicts, whole = judged(self.verifier, question, segments, citations, passages)
         clock.lap("verify")
+        draft = replace(draft, features={**draft.features, **verified(whole)})
         decision = writer.decider.decide(question, draft, verdicts, passages)
         clock.lap("decide")
         return Answer(
@@ -159,11 +173,61 @@ class Pipeline:
 
     def _models(self, writer: Writer) -> Mapping[str, str]:
         """What has a say in an answer, with digests."""
+        ranks = {} if self.reranker is None else {"reranker": self.reranker.digest}
         return {
             "generator": writer.generator.digest,
             "verifier": self.verifier.digest,
             "decider": writer.decider.digest,
+            **ranks,
         }
+
+
+def judged(
+    verifier: Verifier,
+    question: str,
+    segments: Sequence[Segment],
+    citations: Sequence[Citation],
+    passages: Sequence[Passage],
+) -> tuple[tuple[Verdict, ...], Verdict | None]:
+    """The verdict on each claim of an answer, and on all of it as an answer to the question.
+
+    Passages that are not cited are asked whether they say otherwise.
+    """
+    claims = claims_of(question, segments)
+    if not claims:
+        return (), None
+    whole = whole_answer(question, segments)
+    cited = {citation.passage for citation in citations}
+    others = [i for i in range(len(passages)) if i not in cited]
+    asked = [*claims, whole] if claims != (whole,) else [whole]
+    verdicts = verifier.verify(
+        asked,
+        [evidence_for(claim, citations, passages) for claim in asked],
+        [passages[i].text for i in others],
+    )
+    placed = tuple(_placed(verdict, others) for verdict in verdicts)
+    return placed[: len(claims)], placed[-1]
+
+
+def verified(whole: Verdict | None) -> dict[str, float]:
+    """Evidence from an answer's verdict, as log-odds; nothing where no model judged."""
+    if whole is None or whole.p_supported is None or whole.p_contradicted is None:
+        return {}
+    found = {"entailed": _log_odds(whole.p_supported), "refuted": _log_odds(whole.p_contradicted)}
+    return found if whole.relevance is None else {**found, "relevant": whole.relevance}
+
+
+def _placed(verdict: Verdict, others: Sequence[int]) -> Verdict:
+    """A verdict whose disagreement names the passage by its index among all."""
+    found = verdict.disagreement
+    if found is None:
+        return verdict
+    return replace(verdict, disagreement=replace(found, passage=others[found.passage]))
+
+
+def _log_odds(probability: float) -> float:
+    bounded = min(max(probability, 1e-4), 1 - 1e-4)
+    return round(math.log(bounded / (1 - bounded)), 6)
 
 
 def _chosen(tried: Sequence[Answer]) -> Answer:

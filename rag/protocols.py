@@ -80,6 +80,10 @@ class Retriever(Protocol):
 class Reranker(Protocol):
     """Passages to the few most relevant."""
 
+    @property
+    def digest(self) -> str:
+        """Name and sha256 of what ranks."""
+
     def rerank(self, question: str, passages: Sequence[Passage], k: int) -> list[Passage]:
         """Return the k most relevant passages, best first."""
 
@@ -105,8 +109,17 @@ class Verifier(Protocol):
     def digest(self) -> str:
         """Name and sha256 of what judges."""
 
-    def verify(self, claim: Claim, evidence: Sequence[str]) -> Verdict:
-        """Judge a claim by the evidence texts alone."""
+    @property
+    def model_sha256(self) -> str | None:
+        """Of the model whose probabilities decisions weigh; None where rules alone judge."""
+
+    def verify(
+        self,
+        claims: Sequence[Claim],
+        evidence: Sequence[Sequence[str]],
+        elsewhere: Sequence[str] = (),
+    ) -> list[Verdict]:
+        """Judge each claim by its evidence texts alone, and say what other texts say otherwise."""
 
 
 class Decider(Protocol):

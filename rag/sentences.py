@@ -5,6 +5,8 @@ import re
 
 import sentencex
 
+from rag.words import whole
+
 _HARD_BREAK = re.compile(
     r"\n[ \t]*\n\s*"  # a blank line
     r"|\n(?=[ \t]*(?:[-*•‣▪]|\d+[.)])\s)"  # before a list item
@@ -25,6 +27,7 @@ def sentence_spans(text: str) -> list[tuple[int, int]]:
     >>> sentence_spans("Dr. Li gave 2.5 mg. It worked.")
     [(0, 19), (20, 30)]
     """
+    text = whole(text)
     spans: list[tuple[int, int]] = []
     for block_start, block_end in _blocks(text):
         block = text[block_start:block_end]

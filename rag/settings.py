@@ -27,6 +27,14 @@ class Settings(BaseSettings):
     fallback: Literal["extractive", "none"] = "extractive"
     """What is tried where the generator's answer to a question is withheld, or took too long; not
     where passages are given with the question."""
+    verifier: str = "bundled:verifier"
+    """What judges claims: a model reference of a trained verifier or of a sentence-transformers
+    CrossEncoder for entailment, or "guards" for rules alone."""
+    reranker: str = "bundled:verifier"
+    """What orders the passages found: a trained verifier or a sentence-transformers CrossEncoder
+    for relevance, or "none"."""
+    rerank_depth: int = Field(default=20, ge=1, le=1000)
+    """Passages that it reads, the best of the search; each costs as much as the next."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where models and FAISS run; auto takes a GPU when there is one."""
     embed_batch_size: int = Field(default=32, ge=1)

@@ -207,12 +207,32 @@ class EvidenceSpan:
 
 
 @dataclass(frozen=True, slots=True)
+class Disagreement:
+    """A sentence of a passage not cited that contradicts a claim.
+
+    Attributes:
+        passage: index of the passage.
+        start, end: characters in its text.
+        p_contradicted: probability.
+    """
+
+    passage: int
+    start: int
+    end: int
+    text: str
+    p_contradicted: float
+
+
+@dataclass(frozen=True, slots=True)
 class Verdict:
     """What the verifier says of one claim.
 
     Attributes:
         p_supported, p_contradicted: None where no model judged (guards alone).
         guards: the guards that found something missing; empty when all passed.
+        relevance: log-odds that the evidence answers the claim's question; None without a question
+            or a model.
+        disagreement: what another passage says otherwise.
     """
 
     claim: Claim
@@ -221,6 +241,8 @@ class Verdict:
     p_contradicted: float | None
     guards: tuple[Guard, ...]
     evidence_span: EvidenceSpan | None
+    relevance: float | None = None
+    disagreement: Disagreement | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,10 +1,10 @@
-"""Fixtures for all tests: a private home folder, and an embedder that needs no model."""
+"""Fixtures for all tests: a private home folder, and models that need no weights."""
 
 import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import hypothesis
@@ -20,6 +20,8 @@ from rag.calibration import BUNDLED
 from rag.protocols import Vectors
 from rag.settings import Settings
 from rag.types import Document, Passage
+from rag.verify.cross_encoder import Pair
+from rag.verify.scorer import Scores
 
 # Machines that run tests are shared: a slow example is no failure.
 hypothesis.settings.register_profile("default", deadline=None)
@@ -47,6 +49,51 @@ class WordEmbedder:
         return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
+class PairScorer:
+    """A cross-encoder that says of a pair what functions of it say; keeps the pairs of each call.
+
+    Args:
+        entailed, contradicted: claim and text to probabilities; neither for a reranker.
+        relevance: question and text to log-odds; None for a model of entailment alone.
+    """
+
+    sha256 = hashlib.sha256(b"pair scorer").hexdigest()
+    digest = f"pairs:{sha256}"
+
+    def __init__(
+        self,
+        entailed: Callable[[str, str], float] | None = None,
+        contradicted: Callable[[str, str], float] = lambda claim, text: 0.0,
+        relevance: Callable[[str, str], float] | None = None,
+    ) -> None:
+        self.entailed, self.contradicted, self.relevance = entailed, contradicted, relevance
+        self.calls: list[list[Pair]] = []
+
+    @property
+    def pairs(self) -> list[Pair]:
+        return [pair for call in self.calls for pair in call]
+
+    def rank(self, pairs: Sequence[Pair]) -> Scores:
+        return self.score(pairs)
+
+    def score(self, pairs: Sequence[Pair]) -> Scores:
+        self.calls.append(list(pairs))
+        labels, relevance = None, None
+        if self.entailed is not None:
+            labels = np.zeros((len(pairs), 3), dtype=np.float32)
+            for row, pair in zip(labels, pairs, strict=True):
+                row[0], row[2] = self.entailed(*pair), self.contradicted(*pair)
+                row[1] = 1 - row[0] - row[2]
+        if self.relevance is not None:
+            relevance = np.array([self.relevance(*pair) for pair in pairs], dtype=np.float32)
+        return Scores(labels, relevance)
+
+
+@pytest.fixture(scope="session")
+def pair_scorer() -> type[PairScorer]:
+    return PairScorer
+
+
 @pytest.fixture(autouse=True)
 def private_environment(
     tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
@@ -63,6 +110,7 @@ def word_calibration(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The bundled calibration, as if fitted for the word embedder."""
     content = json.loads(BUNDLED.read_text(encoding="utf-8"))
     content["embedder_sha256"] = WordEmbedder.digest
+    content["verifier_sha256"] = None
     path = tmp_path_factory.mktemp("calibration") / "words.json"
     path.write_text(json.dumps(content), encoding="utf-8")
     return path
@@ -74,9 +122,16 @@ def settings(tmp_path: Path, word_calibration: Path) -> Settings:
         home=tmp_path / "home",
         calibration=word_calibration,
         generator="extractive",
+        verifier="guards",
+        reranker="none",
         chunk_tokens=40,
         chunk_overlap_tokens=8,
     )
+
+
+@pytest.fixture(scope="session")
+def word_embedder() -> type[WordEmbedder]:
+    return WordEmbedder
 
 
 @pytest.fixture

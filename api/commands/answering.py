@@ -19,7 +19,7 @@ from api.commands.shared import (
     progress_bar,
 )
 from rag.errors import QuestionError, UsageError
-from rag.types import Claim, Filters
+from rag.types import Filters
 
 BatchOption = Annotated[
     Path | None, typer.Option("--batch", metavar="IN.jsonl", help="Rows to work through.")
@@ -157,6 +157,9 @@ def check(
     evidence: Annotated[
         list[str] | None, typer.Option("--evidence", help="Text to check it against (repeatable).")
     ] = None,
+    question: Annotated[
+        str | None, typer.Option(help="What the claim answers, where that is a few words.")
+    ] = None,
     batch: BatchOption = None,
     out: OutOption = None,
     home: HomeOption = None,
@@ -164,8 +167,9 @@ def check(
 ) -> None:
     """Judge claims by the evidence given with them, whoever wrote them."""
     from api import batch as batches
-    from api.render import shown_verdict
-    from api.schemas import Check
+    from api.render import show_check
+    from api.verdicts import Check
+    from rag.verify.check import check_text
 
     _check_files(batch, out)
     with opened(home, create=True) as found:
@@ -175,21 +179,17 @@ def check(
         if batch is None:
             if not claim or not evidence:
                 raise UsageError("give a claim with --evidence TEXT, or --batch with --out")
-            verdict = Check.of(verifier.verify(Claim(claim, ()), evidence))
+            verdict = Check.of(check_text(verifier, claim, evidence, question))
             if as_json:
                 emit(verdict)
             else:
-                missed = "; ".join(f"{g.name}: {', '.join(g.missing)}" for g in verdict.guards)
-                judged = shown_verdict(verdict.verdict, verdict.p_supported)
-                printer().print(judged + escape(f" (not found: {missed})" * bool(missed)))
+                show_check(printer(), verdict)
             return
         rows = batches.rows(batch, batches.CheckRow)
         started = time.monotonic()
         with batches.Output(_required(out)) as output, progress_bar("checking", len(rows)) as bar:
             for row in rows:
-                verdict = Check.of(
-                    verifier.verify(Claim(row.claim, (), row.question), row.evidence)
-                )
+                verdict = Check.of(check_text(verifier, row.claim, row.evidence, row.question))
                 output.write({"id": row.id, **verdict.model_dump(mode="json")})
                 bar.advance(bar.task_ids[0])
     _report({"rows": len(rows)}, started, as_json)

@@ -138,6 +138,9 @@ def evaluate(
     data: Annotated[
         Path | None, typer.Option("--data", help="Folder of the development data.")
     ] = None,
+    plots: Annotated[
+        Path | None, typer.Option("--plots", metavar="DIR", help="Where to write its plots.")
+    ] = None,
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -151,7 +154,12 @@ def evaluate(
     suites = importlib.import_module("eval.run").SUITES
     if suite not in suites:
         raise UsageError(f"there is no suite {suite!r}; there are: {', '.join(sorted(suites))}")
+    if plots is not None:
+        plots.mkdir(parents=True, exist_ok=True)
     report = suites[suite](settings_for(home), data)
+    if plots is not None:
+        for name, content in report.plots.items():
+            (plots / name).write_bytes(content)
     if as_json:
         emit(report.content)
     else:

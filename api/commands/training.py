@@ -1,35 +1,40 @@
 """rag train: models of one's own, resumable."""
 
-import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.markup import escape
 
-from api.commands.shared import JsonOption, emit, err, printer, progress_bar, settings_for
-from rag.errors import MissingDependency, NotFound, TrainingDataError, UsageError
+from api.commands.shared import JsonOption, emit, printer
+from api.commands.training_runs import show, trained, training_packages
+from rag.errors import NotFound, UsageError
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from rag.training.settings import GeneratorTraining, Progress
-
-LINE_SECONDS = 30.0  # between progress lines where there is no terminal
 ORDERED_EXAMPLES = 15_000
-PACKAGES = {name: name for name in ("accelerate", "peft", "matplotlib")}
-PACKAGES |= {"sklearn": "scikit-learn"}
+
+TrainOption = Annotated[Path, typer.Option("--train", metavar="FILE", help="Questions, JSONL.")]
+OutOption = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder of the run.")]
+ExamplesOption = Annotated[int, typer.Option(min=1, help="Examples to train on.")]
+MinutesOption = Annotated[
+    float | None, typer.Option(min=0.0, help="Stop after so long; the next call goes on.")
+]
+PrecisionOption = Annotated[
+    Literal["auto", "no", "bf16", "fp16"], typer.Option(help="Number format of training.")
+]
+SeedOption = Annotated[int, typer.Option(help="Decides order and augmentation.")]
+HeldOutOption = Annotated[
+    list[str] | None,
+    typer.Option("--held-out", metavar="TITLE", help="Leave out this title (repeatable)."),
+]
+ShareCoresOption = Annotated[bool, typer.Option("--share-cores", hidden=True)]
 
 train = typer.Typer(no_args_is_help=True, help="Train models on questions of your own.")
 
 
 @train.command("generator")
 def train_generator(
-    train_file: Annotated[Path, typer.Option("--train", metavar="FILE", help="Questions, JSONL.")],
-    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder of the run.")],
+    train_file: TrainOption,
+    out: OutOption,
     dev: Annotated[
         Path | None, typer.Option("--dev", metavar="FILE", help="Questions to measure on.")
     ] = None,
@@ -44,18 +49,11 @@ def train_generator(
     base: Annotated[
         str, typer.Option(help="embedded, hub:NAME@REVISION, a model's or a generator's folder.")
     ] = "embedded",
-    examples: Annotated[int, typer.Option(min=1, help="Examples to train on.")] = 600_000,
-    minutes: Annotated[
-        float | None, typer.Option(min=0.0, help="Stop after so long; the next call goes on.")
-    ] = None,
-    precision: Annotated[
-        Literal["auto", "no", "bf16", "fp16"], typer.Option(help="Number format of training.")
-    ] = "auto",
-    seed: Annotated[int, typer.Option(help="Decides order and augmentation.")] = 0,
-    held_out: Annotated[
-        list[str] | None,
-        typer.Option("--held-out", metavar="TITLE", help="Leave out this title (repeatable)."),
-    ] = None,
+    examples: ExamplesOption = 600_000,
+    minutes: MinutesOption = None,
+    precision: PrecisionOption = "auto",
+    seed: SeedOption = 0,
+    held_out: HeldOutOption = None,
     lora_rank: Annotated[
         int, typer.Option(min=0, help="Train adapters of this rank; 0 trains the weights.")
     ] = 0,
@@ -81,7 +79,7 @@ def train_generator(
     decoder_rate: Annotated[float, typer.Option(min=0.0, hidden=True)] = 3e-4,
     padded_tokens: Annotated[int, typer.Option(min=64, hidden=True)] = 4096,
     easy_examples: Annotated[int, typer.Option(min=0, hidden=True)] = 15_000,
-    share_cores: Annotated[bool, typer.Option("--share-cores", hidden=True)] = False,
+    share_cores: ShareCoresOption = False,
     frozen_heads: Annotated[bool, typer.Option("--frozen-heads", hidden=True)] = False,
     teacher_answers: Annotated[float, typer.Option(min=0, max=1, hidden=True)] = 0.0,
     layout: Annotated[Literal["fusion", "concatenated"], typer.Option(hidden=True)] = "fusion",
@@ -94,19 +92,12 @@ def train_generator(
     Rows of FILE: {id, question, context, answers: [{text, start}]}, optionally source and title;
     no answers mean that the context holds none.
     """
-    import transformers
-
-    from indexer.embed import SentenceEmbedder
-
-    with _training_packages():
-        import matplotlib  # noqa: F401  # The run would miss it only at its first picture.
-
+    with training_packages():
         from rag.training.batches import BatchPlan
         from rag.training.examples import Mix
         from rag.training.export import train_and_export
         from rag.training.losses import LossWeights
         from rag.training.precision import chosen_precision
-        from rag.training.resume import check_folder
         from rag.training.settings import GeneratorTraining
 
     shares: dict[str, Any] = {"several": distractors, "negative": negatives, "typo": typos}
@@ -142,21 +133,72 @@ def train_generator(
     )
     if frozen_heads and not lora_rank:
         raise UsageError("--frozen-heads needs --lora-rank")
-    transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    serving = settings_for(None)
-    embedder = SentenceEmbedder(serving.embedder, device=serving.device)
-    if check_folder(settings):
-        err.print(f"going on with the run in {escape(str(out))}", soft_wrap=True)
-    try:
-        with _shown_progress(settings) as on_step:
-            report = train_and_export(settings, embedder=embedder, on_step=on_step)
-    except TrainingDataError as error:
-        sys.stderr.write(f"rag: {error}\n")  # A line for each bad row.
-        raise typer.Exit(2) from error
-    if as_json:
-        emit(report)
-    else:
-        _print_report(report)
+    report = trained(settings, train_and_export)
+    show(report, "generator", as_json=as_json)
+
+
+@train.command("verifier")
+def train_verifier(
+    train_file: TrainOption,
+    out: OutOption,
+    statements: Annotated[
+        Path | None,
+        typer.Option(
+            "--statements",
+            metavar="FILE",
+            help="Premises and hypotheses, JSONL, to learn what follows from a text.",
+        ),
+    ] = None,
+    base: Annotated[
+        str, typer.Option(help="embedded, or the generator whose encoder to start from.")
+    ] = "bundled:generator",
+    examples: ExamplesOption = 300_000,
+    minutes: MinutesOption = None,
+    precision: PrecisionOption = "auto",
+    seed: SeedOption = 0,
+    held_out: HeldOutOption = None,
+    validation: Annotated[
+        float, typer.Option(min=0, max=0.5, help="Share of the premises to leave out.")
+    ] = 0.04,
+    rate: Annotated[float, typer.Option(min=0.0, help="Learning rate of the encoder.")] = 1e-4,
+    head_rate: Annotated[float, typer.Option(min=0.0, hidden=True)] = 5e-4,
+    decay: Annotated[float, typer.Option(min=0, max=1, hidden=True)] = 1.0,
+    padded_tokens: Annotated[int, typer.Option(min=64, hidden=True)] = 4096,
+    measure_minutes: Annotated[float, typer.Option(min=0.1, hidden=True)] = 15.0,
+    share_cores: ShareCoresOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Train the verifier and save it as OUT/verifier; a stopped run is gone on with.
+
+    Rows of FILE are as for the generator; of statements: {premise, hypothesis, label}, the label
+    entailment, neutral or contradiction. What is left out is measured on, and decides from which
+    probabilities a claim is supported.
+    """
+    with training_packages():
+        from rag.training.precision import chosen_precision
+        from rag.training.verifier_export import train_verifier_and_export
+        from rag.training.verifier_settings import VerifierTraining
+
+    settings = VerifierTraining(
+        train=train_file,
+        out=out,
+        statements=statements,
+        held_out=tuple(held_out or ()),
+        validation=validation,
+        examples=examples,
+        rate=rate,
+        head_rate=head_rate,
+        decay=decay,
+        mixed_precision=chosen_precision(precision),
+        share_cores=share_cores,
+        minutes=minutes,
+        measure_minutes=measure_minutes,
+        base=base,
+        seed=seed,
+        padded_tokens=padded_tokens,
+    )
+    report = trained(settings, train_verifier_and_export)
+    show(report, "verifier", as_json=as_json)
 
 
 @train.command("questions")
@@ -191,72 +233,3 @@ def make_questions(
         emit({"rows": len(rows), "out": str(out)})
     else:
         printer().print(f"{len(rows)} questions in {escape(str(out))}", soft_wrap=True)
-
-
-def _print_report(report: dict[str, Any]) -> None:
-    out = printer()
-    out.print(
-        f"{report['examples']:,} examples in {report['step']:,} steps, "
-        f"{report['seconds'] / 60:.1f} minutes"
-    )
-    if "digest" not in report:
-        out.print("stopped; the same command goes on")
-        return
-    for name, value in report["dev"].items():
-        out.print(f"  {name:24} {value:6.1f}")
-    run = escape(report["out"])
-    out.print(f"generator: {escape(report['generator'])} ({report['weights']} weights)")
-    out.print(f"sha256 {report['digest']}")
-    if not report["serves"]:
-        out.print(f"it can't serve yet: {escape(report['why_not'])}", soft_wrap=True)
-    if "adapter" in report:
-        out.print(f"adapter: {escape(report['adapter'])}")
-    out.print(f"report: {run}/report.json")
-    if Path(report["out"], "loss.png").is_file():  # very short runs have no picture
-        out.print(f"losses: {run}/loss.png")
-
-
-@contextmanager
-def _training_packages() -> Iterator[None]:
-    try:
-        yield
-    except ImportError as error:
-        package = PACKAGES.get((error.name or "").partition(".")[0])
-        if package is None:
-            raise
-        raise MissingDependency(f"{package}: pip install 'grounded-rag[train]'") from error
-
-
-@contextmanager
-def _shown_progress(
-    settings: "GeneratorTraining",
-) -> Iterator["Callable[[Progress, dict[str, float]], object]"]:
-    """A bar on a terminal, else a line with the losses on stderr now and then."""
-    if not sys.stderr.isatty():
-        yield _lines(settings.examples)
-        return
-    with progress_bar("training", total=settings.examples) as bar:
-
-        def show(progress: "Progress", terms: dict[str, float]) -> None:
-            described = f"training  {_losses(terms)}"
-            bar.update(bar.task_ids[0], completed=progress.examples, description=described)
-
-        yield show
-
-
-def _lines(examples: int) -> "Callable[[Progress, dict[str, float]], object]":
-    last = float("-inf")
-
-    def show(progress: "Progress", terms: dict[str, float]) -> None:
-        nonlocal last
-        if time.monotonic() - last < LINE_SECONDS:
-            return
-        last = time.monotonic()
-        counts = f"step {progress.step}  examples {progress.examples}/{examples}"
-        err.print(f"{counts}  {_losses(terms)}", soft_wrap=True)
-
-    return show
-
-
-def _losses(terms: dict[str, float]) -> str:
-    return "  ".join(f"{name} {value:.2f}" for name, value in terms.items())

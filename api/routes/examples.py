@@ -55,16 +55,29 @@ ANSWER: dict[str, Any] = {
         {
             "text": _SENTENCE,
             "verdict": "supported",
-            "p_supported": None,
-            "p_contradicted": None,
+            "p_supported": 0.97,
+            "p_contradicted": 0.01,
             "evidence": [1],
             "guards": [],
+            "disagreement": {
+                "passage": 3,
+                "document": "memo-fridges-2021.txt",
+                "version": 1,
+                "start": 310,
+                "end": 361,
+                "text": "After an alarm move the stock within two hours.",
+                "p_contradicted": 0.88,
+            },
         }
     ],
     "confidence": 0.91,
     "passages": [_PASSAGE],
-    "models": {"generator": "extractive:7fdb…", "verifier": "guards:d86f…"},
-    "timings_ms": {"retrieve": 21.4, "generate": 33.0, "cite": 2.1, "verify": 0.6, "decide": 0.1},
+    "models": {
+        "generator": "copy:7fdb…",
+        "verifier": "bundled:verifier:d86f…+guards:9a0c…",
+        "reranker": "bundled:verifier:d86f…",
+    },
+    "timings_ms": {"retrieve": 21.4, "rerank": 812.0, "generate": 410.2, "verify": 96.3},
     "receipt": {
         "leaf_hash": "6e340b9cffb37a989ca544e6bb780a2c78901d3fb33738768511a30617afa01d",
         "log_size": 118,

@@ -60,5 +60,5 @@ def _examined(home: Home) -> str:
         raise StorageError(f"only {free:,} bytes are free beside {home.settings.home}; make room")
     digest = resolve(home.settings.embedder).digest
     home.calibration.check_fits(digest)
-    _ = home.writers  # Loaded once; unusable weights are refused there.
+    _ = home.writers, home.reranker  # Loaded once; unusable weights are refused there.
     return digest

@@ -19,7 +19,7 @@ from rag.generate.choose import EXTRACTIVE
 from rag.pipeline import Pipeline
 from rag.settings import Settings
 from rag.training.augment import add_typos
-from rag.training.evaluate import auc
+from rag.training.scores import auc
 from rag.types import Answer, Document, Draft, Passage, Token
 from rag.words import content_words
 

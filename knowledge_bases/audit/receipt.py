@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 import rfc8785
@@ -136,6 +137,8 @@ def _verdict(verdict: Verdict) -> dict[str, Any]:
             {"name": guard.name, "missing": list(guard.missing)} for guard in verdict.guards
         ],
         "evidence_span": verdict.evidence_span and verdict.evidence_span.text,
+        "relevance": verdict.relevance,
+        "disagreement": verdict.disagreement and asdict(verdict.disagreement),
     }
 
 

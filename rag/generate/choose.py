@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
+from pydantic import ValidationError
 
 from rag.calibration import Calibration, LogisticModel
 from rag.decide import WRITTEN_FEATURES, CalibratedDecider, Fitted
 from rag.errors import DigestMismatch, MissingDependency, ModelError, UsageError
 from rag.generate.extractive import ExtractiveGenerator
 from rag.pipeline import Writer
-from rag.protocols import Embedder
+from rag.protocols import Embedder, Verifier
 from rag.settings import Settings
 
 if TYPE_CHECKING:
@@ -32,6 +33,10 @@ class Retrieval(Protocol):
     @property
     def calibration(self) -> Calibration:
         """What was fitted on it."""
+
+    @property
+    def verifier(self) -> Verifier:
+        """What judges claims; decisions weigh its verdicts."""
 
 
 @dataclass(frozen=True)
@@ -54,18 +59,20 @@ class Writers:
         return (main,) if self.fallback is None else (main, self.fallback)
 
 
-def chosen_writers(settings: Settings, retrieval: Retrieval) -> Writers:
+def chosen_writers(settings: Settings, retrieval: Retrieval, *, on_trial: bool = False) -> Writers:
     """Load the settings' generator, its adapters and its fallback.
 
     Args:
         settings: name them, and how the generator decodes.
         retrieval: asked for its parts only where they are needed.
+        on_trial: no answer will be served, so what was fitted with another verifier, or is the
+            calibration file's for another generator, will do.
 
     Raises:
         ModelError: the generator or an adapter is not there, not usable, or its decision was
             never fitted.
         DigestMismatch: a file is not the one it was saved with, an adapter belongs to another
-            generator, or a decision was fitted with another embedder.
+            generator, or a decision was fitted with another embedder or verifier.
         UsageError: adapters are named, but the generator takes none.
         MissingDependency: torch or transformers is not installed.
     """
@@ -75,19 +82,23 @@ def chosen_writers(settings: Settings, retrieval: Retrieval) -> Writers:
                 f"RAG_ADAPTERS names {min(settings.adapters)!r}, but quoting sentences takes no "
                 "adapters: unset it, or set RAG_GENERATOR to the generator they belong to"
             )
-        return Writers(_quoting(settings, retrieval))
-    main, adapted = _copying(settings, retrieval)
-    fallback = None if settings.fallback == "none" else _quoting(settings, retrieval)
+        return Writers(_quoting(settings, retrieval, on_trial))
+    main, adapted = _copying(settings, retrieval, on_trial)
+    fallback = None if settings.fallback == "none" else _quoting(settings, retrieval, on_trial)
     return Writers(main, adapted, fallback)
 
 
-def _quoting(settings: Settings, retrieval: Retrieval) -> Writer:
+def _quoting(settings: Settings, retrieval: Retrieval, on_trial: bool) -> Writer:
+    if not on_trial:
+        retrieval.calibration.check_judged_by(retrieval.verifier.model_sha256)
     fitted = Fitted.bundled(retrieval.calibration)
     decider = CalibratedDecider(fitted, threshold=settings.answer_threshold)
     return Writer(ExtractiveGenerator(retrieval.embedder, retrieval.calibration), decider)
 
 
-def _copying(settings: Settings, retrieval: Retrieval) -> tuple[Writer, dict[str, Writer]]:
+def _copying(
+    settings: Settings, retrieval: Retrieval, on_trial: bool
+) -> tuple[Writer, dict[str, Writer]]:
     try:  # Slow to import, and not needed for quoting sentences.
         import torch
 
@@ -103,7 +114,10 @@ def _copying(settings: Settings, retrieval: Retrieval) -> tuple[Writer, dict[str
         device = "cuda" if torch.cuda.is_available() else "cpu"
     saved = load_generator(settings.generator, device=device)
     adapters = None
-    decisions = {settings.generator: saved.manifest.decision}
+    own_name = f"copy:{saved.digest}"
+    own = None if on_trial else _calibrated(retrieval.calibration, own_name)
+    own_digest = saved.digest if own is None else retrieval.calibration.digest
+    decisions = {settings.generator: own or saved.manifest.decision}
     if settings.adapters:
         from rag.training.adapters import AdapterSwitch  # peft is optional.
 
@@ -118,7 +132,7 @@ def _copying(settings: Settings, retrieval: Retrieval) -> tuple[Writer, dict[str
     embedder = retrieval.embedder if weighs_similarity else None
     generator = CopyGenerator(
         saved.base,
-        f"copy:{saved.digest}",
+        own_name,
         absent_threshold=saved.absent_threshold,
         search=Search(max_tokens=settings.answer_tokens, beams=settings.beams),
         time_limit_seconds=settings.generate_timeout_seconds,
@@ -127,7 +141,8 @@ def _copying(settings: Settings, retrieval: Retrieval) -> tuple[Writer, dict[str
     )
 
     def decider(reference: str, digest: str) -> CalibratedDecider:
-        fitted = _fitted(decisions[reference], reference, digest, embedder)
+        judge = None if on_trial else retrieval
+        fitted = _fitted(decisions[reference], reference, digest, embedder, judge)
         # Names missing are among its evidence; no tables were.
         return CalibratedDecider(
             fitted, threshold=settings.answer_threshold, names=False, tables=False
@@ -138,12 +153,41 @@ def _copying(settings: Settings, retrieval: Retrieval) -> tuple[Writer, dict[str
         for name, folder in settings.adapters.items()
         if adapters is not None
     }
-    return Writer(generator, decider(settings.generator, saved.digest)), adapted
+    return Writer(generator, decider(settings.generator, own_digest)), adapted
+
+
+def _calibrated(calibration: Calibration, generator: str) -> Decision | None:
+    """The calibration file's own decision on a generator's answers; None if it has none.
+
+    Raises:
+        DigestMismatch: it was fitted on another generator.
+        ModelError: it is broken.
+    """
+    from rag.generate.manifest import Decision, complaint
+
+    if calibration.written is None:
+        return None
+    value = dict(calibration.written)
+    wanted = value.pop("generator", None)
+    if wanted != generator:
+        raise DigestMismatch(
+            f"the calibration file was fitted on generator {str(wanted)[:17]}…, not on "
+            f"{generator[:17]}…: set RAG_GENERATOR back, or fit one with rag calibrate"
+        )
+    try:
+        return Decision.model_validate(value)
+    except ValidationError as error:
+        raise ModelError(f"the calibration file is broken: {complaint(error)}") from error
 
 
 def _fitted(
-    decision: Decision | None, reference: str, digest: str, embedder: Embedder | None
+    decision: Decision | None,
+    reference: str,
+    digest: str,
+    embedder: Embedder | None,
+    retrieval: Retrieval | None,
 ) -> Fitted:
+    """A decision in use; its verifier is that of the retrieval, or any if that is None."""
     if decision is None:
         raise ModelError(f"{reference} has no fitted decision: run rag train generator with --dev")
     unknown = set(decision.features) - set(WRITTEN_FEATURES)
@@ -158,6 +202,12 @@ def _fitted(
             f"the decision of {reference} was fitted with an embedder of sha256 {wanted[:12]}…, "
             "not with the current one: set RAG_EMBEDDER back, set RAG_GENERATOR=extractive, or run "
             "rag train generator with it"
+        )
+    judge = decision.verifier_sha256
+    if judge is not None and retrieval and retrieval.verifier.model_sha256 != judge:
+        raise DigestMismatch(
+            f"the decision of {reference} was fitted with a verifier of sha256 {judge[:12]}…, not "
+            "with the current one: set RAG_VERIFIER back, or fit a decision with rag calibrate"
         )
     model = LogisticModel(
         np.array(decision.weights), decision.intercept, {"threshold": decision.threshold}

@@ -32,6 +32,8 @@ class Decision(BaseModel):
     Attributes:
         embedder_sha256: digest of the embedder that "similarity" was measured with; None if that
             is not among the features.
+        verifier_sha256: digest of the model that judged claims; None if its verdicts are not
+            among the features.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -41,6 +43,7 @@ class Decision(BaseModel):
     intercept: float
     threshold: float = Field(ge=0, le=1)
     embedder_sha256: str | None = None
+    verifier_sha256: str | None = None
 
     @model_validator(mode="after")
     def _one_weight_a_feature(self) -> Decision:
@@ -48,6 +51,8 @@ class Decision(BaseModel):
             raise ValueError(f"{len(self.features)} features, {len(self.weights)} weights")
         if ("similarity" in self.features) != (self.embedder_sha256 is not None):
             raise ValueError("similarity goes with the embedder that it was measured with")
+        if ("entailed" in self.features) != (self.verifier_sha256 is not None):
+            raise ValueError("entailed goes with the verifier that judged it")
         return self
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from random import Random
@@ -10,20 +12,28 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression  # type: ignore[import-untyped]
 
-from rag.decide import WRITTEN_FEATURES, evidence
+from rag.cite import PassageText, cite
+from rag.decide import VERIFIED, WRITTEN_FEATURES, evidence
 from rag.errors import UsageError
 from rag.generate.base import Base
 from rag.generate.copying import CopyGenerator
 from rag.generate.manifest import Decision
-from rag.protocols import Embedder
+from rag.given import given_passages
+from rag.pipeline import judged, verified
+from rag.protocols import Embedder, Verifier
 from rag.training.augment import swap_entity
 from rag.training.data import QuestionRow, holds_answer
 from rag.training.scores import best, token_f1
+from rag.training.thresholds import threshold_for
 from rag.types import Draft
 from rag.words import content_words
 
 RIGHT_FROM = 0.5  # token F1 against a gold answer
-WRONG_COSTS = 2.0  # what serving a share of the wrong answers costs, in that of the right ones
+PRECISION = 0.9  # share of the served answers that are to be right
+ANSWERABLE = "answerable"
+MISLEADING = "sounds answered"
+"""Kinds of questions: the second has no answer, though the text speaks of the matter."""
+FOLDS = 5  # of the cross-fitting that the threshold is chosen by
 DISTRACTORS = 4
 DONORS = 6  # contexts looked through for another name
 LEAST_ROWS = 40
@@ -35,7 +45,8 @@ def fit_decision(
     rows: Sequence[QuestionRow],
     *,
     embedder: Embedder | None = None,
-    wrong_costs: float = WRONG_COSTS,
+    verifier: Verifier | None = None,
+    precision: float = PRECISION,
     seed: int = 0,
     progress: Callable[[int, int], object] = lambda done, total: None,
 ) -> Decision:
@@ -50,7 +61,8 @@ def fit_decision(
         base: the generator, in evaluation mode.
         rows: answerable and unanswerable questions, none of them trained on.
         embedder: the one that answers will be served with; None leaves similarity out.
-        wrong_costs: see `fitted`.
+        verifier: the one that will judge them; None leaves its verdicts out.
+        precision: see `fitted`.
         seed: of the choice of other contexts.
         progress: called with the numbers of answers written so far and in all.
 
@@ -67,15 +79,44 @@ def fit_decision(
     requests = forms(rows, seed)
     asked = [(row.question, texts) for row, texts in requests]
     drafts = written(base, asked, progress, embedder)
-    names = tuple(n for n in WRITTEN_FEATURES if embedder is not None or n != "similarity")
+    if verifier is not None:
+        drafts = [judge(*own, verifier) for own in zip(drafts, asked, strict=True)]
+    names = weighed(WRITTEN_FEATURES, embedder, verifier)
     features = np.array([evidence(draft, (), names) for draft in drafts])
     right = np.array(
         [is_right(row, texts, draft) for (row, texts), draft in zip(requests, drafts, strict=True)]
     )
     if right.all() or not right.any():
         raise UsageError("all answers are right or all are wrong; nothing tells them apart")
-    digest = None if embedder is None else embedder.digest
-    return fitted(features, right, names, wrong_costs=wrong_costs, embedder_sha256=digest)
+    return fitted(
+        features,
+        right,
+        names,
+        kinds=[kind_of(row, texts) for row, texts in requests],
+        groups=[row.context for row, _ in requests],
+        precision=precision,
+        embedder_sha256=None if embedder is None else embedder.digest,
+        verifier_sha256=None if verifier is None else verifier.model_sha256,
+    )
+
+
+def weighed(
+    names: Sequence[str], embedder: Embedder | None, verifier: Verifier | None
+) -> tuple[str, ...]:
+    """Those of the features that there is evidence for with these."""
+    without = set() if embedder is not None else {"similarity"}
+    if verifier is None or verifier.model_sha256 is None:
+        without |= set(VERIFIED)
+    return tuple(name for name in names if name not in without)
+
+
+def judge(draft: Draft, asked: tuple[str, Sequence[str]], verifier: Verifier) -> Draft:
+    """A draft with its verdict among the features, as `rag.pipeline` judges it."""
+    question, texts = asked
+    passages = given_passages(texts)
+    segments, citations = cite(draft, passages, PassageText())
+    _, whole = judged(verifier, question, segments, citations, passages)
+    return replace(draft, features={**draft.features, **verified(whole)})
 
 
 def fitted(
@@ -83,44 +124,90 @@ def fitted(
     right: NDArray[np.bool_],
     names: Sequence[str],
     *,
-    wrong_costs: float = WRONG_COSTS,
+    kinds: Sequence[str],
+    groups: Sequence[str],
+    precision: float = PRECISION,
     embedder_sha256: str | None = None,
+    verifier_sha256: str | None = None,
 ) -> Decision:
     """Fit the logistic regression and its threshold.
 
-    The threshold is the one that gains most: the share of the right answers that it serves, less
-    `wrong_costs` times the share of the wrong ones.
+    Questions with and without an answer weigh the same together, and so does each kind of those
+    without. The threshold is the lowest at which the wanted share of the served answers is right;
+    the probabilities that it is chosen by come from models that have not seen the question's
+    context. Questions that were written to sound answered are learned from, but the threshold is
+    chosen for the others: among what people ask, questions are rarely made to mislead.
 
     Args:
         features: (n, features).
         right: (n,) whether the answer is right.
         names: of the features.
-        wrong_costs: what serving a share of the wrong answers costs, in shares of the right ones.
+        kinds: (n,) `ANSWERABLE`, or the kind of a question without an answer.
+        groups: (n,) what must not be in two folds: the contexts.
+        precision: wanted share of right answers among those served.
         embedder_sha256: digest of the embedder that measured similarity, if that is a feature.
+        verifier_sha256: digest of the model that judged claims, if its verdicts are features.
     """
     mean, spread = features.mean(axis=0), features.std(axis=0)
     spread[spread < 1e-6] = 1.0  # what never varies says nothing
-    model = LogisticRegression(C=1.0, max_iter=2_000).fit((features - mean) / spread, right)
-    weights = model.coef_[0] / spread
-    intercept = float(model.intercept_[0] - weights @ mean)
-    logits = features @ weights + intercept  # (n, f) @ (f,) -> (n,)
-    probabilities = 1 / (1 + np.exp(-logits))
+    scaled = (features - mean) / spread
+    weights = half_and_half(kinds)
+    held = np.zeros(len(right))
+    folds = fold_of(groups)
+    for fold in range(FOLDS):
+        train, test = folds != fold, folds == fold
+        if test.any() and right[train].any() and not right[train].all():
+            model = LogisticRegression(C=1.0, max_iter=2_000)
+            model.fit(scaled[train], right[train], sample_weight=weights[train])
+            held[test] = model.predict_proba(scaled[test])[:, 1]
+    model = LogisticRegression(C=1.0, max_iter=2_000).fit(scaled, right, sample_weight=weights)
+    coefficients = model.coef_[0] / spread
+    intercept = float(model.intercept_[0] - coefficients @ mean)
     return Decision(
         features=tuple(names),
-        weights=tuple(round(float(weight), 6) for weight in weights),
+        weights=tuple(round(float(weight), 6) for weight in coefficients),
         intercept=round(intercept, 6),
-        threshold=round(_threshold(probabilities, right, wrong_costs), 4),
+        threshold=round(_threshold(held, right, kinds, precision), 4),
         embedder_sha256=embedder_sha256,
+        verifier_sha256=verifier_sha256,
     )
 
 
+def half_and_half(kinds: Sequence[str]) -> NDArray[np.float64]:
+    """Weights (n,) by which one half has answers, and the other its kinds in equal parts."""
+    counts = Counter(kinds)
+    others = len(counts) - (ANSWERABLE in counts)
+    shares = {kind: 0.5 if kind == ANSWERABLE else 0.5 / others for kind in counts}
+    return np.array([len(kinds) * shares[kind] / counts[kind] for kind in kinds])
+
+
+def kind_of(row: QuestionRow, texts: Sequence[str]) -> str:
+    """The kind of a question asked of texts."""
+    if row.answers:
+        return ANSWERABLE if row.context in texts else "withdrawn"
+    made = {"/swapped": "another name", "/other": "withdrawn"}
+    return next((kind for end, kind in made.items() if row.id.endswith(end)), MISLEADING)
+
+
 def _threshold(
-    probabilities: NDArray[np.float64], right: NDArray[np.bool_], wrong_costs: float
+    probabilities: NDArray[np.float64],
+    right: NDArray[np.bool_],
+    kinds: Sequence[str],
+    precision: float,
 ) -> float:
-    order = np.argsort(-probabilities, kind="stable")
-    served = right[order]
-    gain = served.cumsum() / right.sum() - wrong_costs * (~served).cumsum() / (~right).sum()
-    return float(probabilities[order[int(gain.argmax())]])
+    asked = np.array([kind != MISLEADING for kind in kinds])
+    if {kind for kind in kinds if kind != MISLEADING} <= {ANSWERABLE}:
+        asked[:] = True
+    chosen = [kind for kind, is_asked in zip(kinds, asked, strict=True) if is_asked]
+    return threshold_for(
+        probabilities[asked], right[asked], precision, weights=half_and_half(chosen)
+    )
+
+
+def fold_of(groups: Sequence[str]) -> NDArray[np.int64]:
+    """A fold for each row; rows of a group share one, and which does not depend on the others."""
+    digests = [hashlib.sha256(group.encode("utf-8", "replace")).digest() for group in groups]
+    return np.array([digest[0] % FOLDS for digest in digests])
 
 
 def forms(rows: Sequence[QuestionRow], seed: int = 0) -> list[tuple[QuestionRow, list[str]]]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from random import Random
 
-import numpy as np
 import torch
 
 from rag.generate.base import Base
@@ -14,7 +13,7 @@ from rag.generate.copying import CopyGenerator, Source
 from rag.generate.decode import Search
 from rag.generate.span_guide import LONGEST_SPAN
 from rag.training.data import QuestionRow
-from rag.training.scores import best, exact_match, rouge_l, token_f1
+from rag.training.scores import auc, best, exact_match, rouge_l, token_f1
 from rag.types import Draft
 
 LONGEST_ANSWER = 48  # tokens
@@ -80,19 +79,6 @@ def _scores(row: QuestionRow, draft: Draft, span: str) -> dict[str, float]:
         "span_f1": best(token_f1, span, golds),
         "copied": sum(word.pointer is not None for word in words) / max(1, len(words)),
     }
-
-
-def auc(scores: Sequence[float], wanted: Sequence[bool]) -> float:
-    """Probability that a wanted one scores higher than another (ties count half).
-
-    >>> auc([0.1, 0.9, 0.9], [False, True, False])
-    0.75
-    """
-    values, chosen = np.array(scores, dtype=float), np.array(wanted, dtype=bool)
-    others = np.sort(values[~chosen])
-    below = np.searchsorted(others, values[chosen], side="left")
-    not_above = np.searchsorted(others, values[chosen], side="right")
-    return float((below + not_above).mean() / 2 / len(others))
 
 
 def span_answer(source: Source) -> str:

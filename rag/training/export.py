@@ -23,13 +23,14 @@ from rag.models import resolve
 from rag.protocols import Embedder
 from rag.training.adapters import MANIFEST as ADAPTER
 from rag.training.adapters import merge_lora, save_adapter
-from rag.training.average import average_weights, put_weights, snapshots
+from rag.training.best_weights import best_weights
 from rag.training.data import read_questions
 from rag.training.decision import BATCH, fit_decision
 from rag.training.evaluate import evaluate
 from rag.training.generator import dev_questions, train
+from rag.training.progress import Progress
 from rag.training.resume import RUNNING, check_folder
-from rag.training.settings import GeneratorTraining, Progress
+from rag.training.settings import GeneratorTraining
 from rag.training.start import EMBEDDED, is_generator, starting_base
 
 logger = logging.getLogger(__name__)
@@ -157,20 +158,12 @@ def choose_weights(
 ) -> tuple[str, Mapping[str, float]]:
     """Put the average of the kept snapshots into the model, unless dev prefers the last weights.
 
-    Without dev questions nothing says that the average is better, so the last weights stay.
-
     Returns:
         which weights the model has now, and their dev figures.
     """
-    paths = snapshots(settings.out)
-    if len(paths) < 2 or not figures:
-        return "last", figures
-    put_weights(base.model, average_weights(paths))
-    averaged = measured(settings, base)
-    if score(averaged) < score(figures):
-        put_weights(base.model, average_weights(paths[-1:]))
-        return "last", figures
-    return f"average of {len(paths)} snapshots", averaged
+    return best_weights(
+        settings.out, base.model, figures, measured=lambda: measured(settings, base), score=score
+    )
 
 
 def score(figures: Mapping[str, float]) -> float:

@@ -6,6 +6,7 @@ from typing import Literal, cast, get_args
 
 import torch
 
+from rag.cpu import cpu_has_bf16
 from rag.errors import UsageError
 
 Precision = Literal["no", "bf16", "fp16"]
@@ -28,9 +29,3 @@ def chosen_precision(wanted: str) -> Precision:
     if torch.cuda.is_available():
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
     return "bf16" if cpu_has_bf16() else "no"
-
-
-def cpu_has_bf16() -> bool:
-    """The CPU multiplies bf16 itself (AMX or AVX-512 BF16); emulated it is slower than float32."""
-    cpu = torch.cpu
-    return bool(cpu._is_amx_tile_supported() or cpu._is_avx512_bf16_supported())

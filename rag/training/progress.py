@@ -5,14 +5,30 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 logger = logging.getLogger(__name__)
 
 METRICS = "metrics.jsonl"
+LOSSES = ("token", "pointer", "span", "absence")
+SCORES = ("_f1", "_absent_auc")
 STEPS_PER_LINE = 20  # training steps averaged into one metrics row
+
+
+@dataclass
+class Progress:
+    """What a run must remember beside weights and moments; its place is (epoch, pool, batch)."""
+
+    step: int = 0
+    examples: int = 0
+    seconds: float = 0.0
+    epoch: int = 0
+    pool: int = 0
+    batch: int = 0
+    milestone: float = 0.0
 
 
 class RunLog:
@@ -21,10 +37,20 @@ class RunLog:
     Args:
         folder: of the run.
         enabled: false on all but the main process.
+        losses: terms that are drawn.
+        scores: endings of the names of the figures that are drawn.
     """
 
-    def __init__(self, folder: Path, *, enabled: bool = True) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        enabled: bool = True,
+        losses: Sequence[str] = LOSSES,
+        scores: tuple[str, ...] = SCORES,
+    ) -> None:
         self.folder = folder
+        self._drawn = (tuple(losses), scores)
         self.enabled = enabled
         self._recent: list[dict[str, float]] = []
         self._last = (0, 0.0)
@@ -67,10 +93,10 @@ class RunLog:
         if step % STEPS_PER_LINE or not self.enabled:
             return
         names = sorted({name for row in self._recent for name in row})
-        means = {
-            name: round(sum(row[name] for row in self._recent) / len(self._recent), 4)
-            for name in names
-        }
+        means = {}
+        for name in names:
+            values = [row[name] for row in self._recent if name in row]
+            means[name] = round(sum(values) / len(values), 4)
         before_examples, before_seconds = self._last
         speed = (examples - before_examples) / max(1e-9, seconds - before_seconds)
         row = {
@@ -108,14 +134,15 @@ class RunLog:
         figure = Figure(figsize=(9, 7), layout="constrained")
         FigureCanvasAgg(figure)
         losses, scores = figure.subplots(2, 1, sharex=True)
-        for name in ("token", "pointer", "span", "absence"):
-            if name in steps[-1]:
+        for name in self._drawn[0]:
+            rows = [row for row in steps if name in row]
+            if rows:
                 losses.plot(
-                    [row["examples"] for row in steps], [row.get(name) for row in steps], label=name
+                    [row["examples"] for row in rows], [row[name] for row in rows], label=name
                 )
         losses.set_ylabel("loss")
         losses.legend()
-        names = sorted({n for row in dev for n in row if n.endswith(("_f1", "_absent_auc"))})
+        names = sorted({n for row in dev for n in row if n.endswith(self._drawn[1])})
         for name in names:
             values = [row.get(name) for row in dev]
             scores.plot([row["examples"] for row in dev], values, label=name)

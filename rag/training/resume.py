@@ -7,26 +7,38 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Protocol
 
 from rag.errors import AlreadyExists, NotFound, UsageError
 from rag.training.checkpoints import checkpoints
 from rag.training.progress import METRICS, logged
-from rag.training.settings import GeneratorTraining
 
-FILES = ("train", "dev", "statements")
 RUNNING = frozenset(
     "out minutes stop_after_steps share_cores checkpoint_minutes milestone_minutes "
     "measure_minutes".split()
 )
 """Settings of how a run is run; the same weights have the same digest whatever these are."""
-FREE = RUNNING | {"examples", "encoder_rate", "decoder_rate", "head_rate", *FILES}
-"""Settings that a resumed run may change; files are compared by their content."""
 EARLIER = ("base", "warm_start", "layout", "copying", "guided", "lora_rank", "frozen_heads")
 """What is compared where the log has no digests: such runs could change the rest."""
 
 
-def check_folder(settings: GeneratorTraining) -> bool:
+class Resumable(Protocol):
+    """Settings of a run; a dataclass.
+
+    Attributes:
+        FILES: names of the settings that are files, which are compared by their content.
+        FREE: settings that a resumed run may change beside `RUNNING`.
+    """
+
+    FILES: ClassVar[tuple[str, ...]]
+    FREE: ClassVar[frozenset[str]]
+
+    @property
+    def out(self) -> Path:
+        """Folder of the run."""
+
+
+def check_folder(settings: Resumable) -> bool:
     """Whether `settings.out` holds a run to go on with.
 
     Raises:
@@ -34,7 +46,8 @@ def check_folder(settings: GeneratorTraining) -> bool:
         AlreadyExists: the folder is no run's.
         UsageError: the run was started with other settings or other files.
     """
-    for path in (settings.train, settings.dev, settings.statements):
+    files = files_of(settings)
+    for path in files.values():
         if path is not None and not path.is_file():
             raise NotFound(f"there is no file {path}: give a JSON lines file")
     out = settings.out
@@ -46,8 +59,9 @@ def check_folder(settings: GeneratorTraining) -> bool:
     starts = [row for row in logged(metrics) if row["event"] == "start" and not row["resumed_at"]]
     if not starts:
         raise AlreadyExists(f"{metrics} does not say how its run was started: give another --out")
-    before, now = starts[-1], json.loads(json.dumps(asdict(settings), default=str))
-    for name, old, new in differences(before, now, file_digests(settings)):
+    before, now = starts[-1], json.loads(json.dumps(asdict(settings), default=str))  # type: ignore[call-overload]
+    compared = {name: value for name, value in now.items() if name not in _free(settings)}
+    for name, old, new in differences(before, compared, file_digests(files)):
         raise UsageError(
             f"the run in {out} was started with {name} {old!r}, not {new!r}: "
             "give the same, or another --out"
@@ -71,17 +85,21 @@ def differences(
         if start["files"].get(name) != wanted:
             yield f"{name} file", start["files"].get(name), wanted
     for name, value in now.items():
-        if name not in FREE:
-            yield from _unlike(name, settings.get(name, value), value)
+        yield from _unlike(name, settings.get(name, value), value)
 
 
-def file_digests(settings: GeneratorTraining) -> dict[str, str | None]:
-    """sha256 of the run's files; None for those it has not."""
-    found: dict[str, str | None] = {}
-    for name in FILES:
-        path: Path | None = getattr(settings, name)
-        found[name] = None if path is None else _sha256(path)
-    return found
+def files_of(settings: Resumable) -> dict[str, Path | None]:
+    """The run's files by the names of their settings."""
+    return {name: getattr(settings, name) for name in settings.FILES}
+
+
+def file_digests(files: Mapping[str, Path | None]) -> dict[str, str | None]:
+    """sha256 of the files; None for those that a run has not."""
+    return {name: None if path is None else _sha256(path) for name, path in files.items()}
+
+
+def _free(settings: Resumable) -> frozenset[str]:
+    return RUNNING | settings.FREE | frozenset(settings.FILES)
 
 
 def _unlike(name: str, before: Any, now: Any) -> Iterator[tuple[str, Any, Any]]:

@@ -7,6 +7,8 @@ import string
 from collections import Counter
 from collections.abc import Callable, Sequence
 
+import numpy as np
+
 
 def normalize(text: str) -> str:
     """SQuAD's normal form: lower case, no punctuation, no articles, single spaces.
@@ -54,3 +56,22 @@ def rouge_l(prediction: str, gold: str) -> float:
 def best(score: Callable[[str, str], float], prediction: str, golds: Sequence[str]) -> float:
     """The score against the gold answer that fits best."""
     return max(score(prediction, gold) for gold in golds)
+
+
+def holds(text: str, golds: Sequence[str]) -> bool:
+    """Whether a gold answer's words stand in a text, in order."""
+    padded = f" {normalize(text)} "
+    return any(f" {normalize(gold)} " in padded for gold in golds if normalize(gold))
+
+
+def auc(scores: Sequence[float], wanted: Sequence[bool]) -> float:
+    """Probability that a wanted one scores higher than another (ties count half).
+
+    >>> auc([0.1, 0.9, 0.9], [False, True, False])
+    0.75
+    """
+    values, chosen = np.array(scores, dtype=float), np.array(wanted, dtype=bool)
+    others = np.sort(values[~chosen])
+    below = np.searchsorted(others, values[chosen], side="left")
+    not_above = np.searchsorted(others, values[chosen], side="right")
+    return float((below + not_above).mean() / 2 / len(others))

@@ -1,11 +1,12 @@
-"""What decides a generator's training run, and what a run must remember."""
+"""What decides a generator's training run."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
-from rag.training.batches import BatchPlan, Position
+from rag.training.batches import BatchPlan
 from rag.training.examples import Mix
 from rag.training.losses import LossWeights
 
@@ -47,6 +48,11 @@ class GeneratorTraining:
             do if the teacher has another vocabulary.
     """
 
+    FILES: ClassVar[tuple[str, ...]] = ("train", "dev", "statements")
+    FREE: ClassVar[frozenset[str]] = frozenset(
+        {"examples", "encoder_rate", "decoder_rate", "head_rate"}
+    )
+
     train: Path
     out: Path
     dev: Path | None = None
@@ -81,32 +87,3 @@ class GeneratorTraining:
     mix: Mix = field(default_factory=Mix)
     plan: BatchPlan = field(default_factory=BatchPlan)
     losses: LossWeights = field(default_factory=LossWeights)
-
-
-@dataclass
-class Progress:
-    """What a run must remember beside weights and moments."""
-
-    step: int = 0
-    examples: int = 0
-    seconds: float = 0.0
-    epoch: int = 0
-    pool: int = 0
-    batch: int = 0
-    milestone: float = 0.0
-
-    @property
-    def position(self) -> Position:
-        """Where in the data order the run is."""
-        return Position(self.epoch, self.pool, self.batch)
-
-
-def learning_rate_factor(settings: GeneratorTraining, step: int, examples: int) -> float:
-    """Linear warm-up, a plateau, and a linear fall to a hundredth at the planned end.
-
-    Without warm-up steps the first step has the full rate, without decay so does the last.
-    """
-    rising = min(1.0, (step + 1) / settings.warmup_steps) if settings.warmup_steps > 0 else 1.0
-    left = 1.0 - examples / settings.examples
-    falling = min(1.0, left / settings.decay) if settings.decay > 0 else 1.0
-    return rising * max(0.01, falling)

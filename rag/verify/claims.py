@@ -31,3 +31,10 @@ def claims_of(question: str, segments: Sequence[Segment]) -> tuple[Claim, ...]:
         if text[start:end].strip():
             claims.append(Claim(text[start:end], tuple(citations), question if short else None))
     return tuple(claims)
+
+
+def whole_answer(question: str, segments: Sequence[Segment]) -> Claim:
+    """All of an answer as one claim: that this answers the question."""
+    text = "".join(segment.text for segment in segments)
+    cited = dict.fromkeys(s.citation for s in segments if s.citation is not None)
+    return Claim(text, tuple(cited), question)

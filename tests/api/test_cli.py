@@ -10,6 +10,7 @@ import pytest
 
 from api.cli import EXIT_CODES, main
 from rag import errors
+from rag.calibration import BUNDLED
 
 
 @pytest.fixture
@@ -93,9 +94,17 @@ def test_read_answers_from_given_passages_only(rag, tmp_path):
     rows = tmp_path / "rows.jsonl"
     passages = ["Keep it dry.", "The maximum dose of paracetamol is 4 g in 24 hours."]
     rows.write_text(
-        json.dumps({"id": "x", "question": "What is the maximum dose?", "passages": passages})
+        json.dumps(
+            {
+                "id": "x",
+                "question": "What is the maximum dose of paracetamol?",
+                "passages": passages,
+            }
+        )
         + "\n"
-        + json.dumps({"id": "y", "question": "What is the maximum dose?", "passages": []})
+        + json.dumps(
+            {"id": "y", "question": "What is the maximum dose of paracetamol?", "passages": []}
+        )
         + "\n"
     )
     code, _, _ = rag("read", "--batch", rows, "--out", tmp_path / "out.jsonl", "--json")
@@ -120,8 +129,9 @@ def test_check_judges_claims_against_evidence(rag, tmp_path):
     code, _, _ = rag("check", "--batch", rows, "--out", tmp_path / "out.jsonl")
     verdicts = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
     assert code == 0
-    assert [v["verdict"] for v in verdicts] == ["supported", "unsupported"]
-    assert verdicts[1]["guards"] == [{"name": "number", "missing": ["5 g"]}]
+    assert verdicts[0]["verdict"] == "supported"
+    assert verdicts[1]["verdict"] in ("unsupported", "contradicted")
+    assert verdicts[1]["guards"] == [{"name": "number", "missing": ["5 g a day"]}]
     assert verdicts[0]["evidence_span"]["text"] == evidence[0]
 
 
@@ -271,15 +281,25 @@ def test_the_beginning_of_an_audit_id_will_do(rag, tmp_path):
     assert rag("audit", "show", "")[0] == 3
 
 
-def test_verdicts_say_that_only_guards_judged(rag, file, monkeypatch):
+def test_verdicts_say_that_only_guards_judged(rag, file, tmp_path, monkeypatch):
     claim = ["check", "The maximum is 4 g.", "--evidence", "The maximum is 4 g."]
+    assert rag(*claim)[1].startswith("supported (probability ")
+    monkeypatch.setenv("RAG_VERIFIER", "guards")
     assert rag(*claim)[1] == "supported (guards only; no entailment model)\n"
     verdict = json.loads(rag(*claim, "--json")[1])
     assert (verdict["verdict"], verdict["p_supported"]) == ("supported", None)
-    monkeypatch.setenv("RAG_ANSWER_THRESHOLD", "0.1")
     rag("kb", "create", "docs")
     rag("ingest", "docs", file)
-    out = rag("ask", "docs", "What is the maximum dose of paracetamol?")[1]
+    question = ["ask", "docs", "What is the maximum dose of paracetamol?"]
+    code, _, err = rag(*question)
+    assert (code, one_line(err)) == (4, True), "the decisions weigh the verdicts of a model"
+    assert "set RAG_VERIFIER back" in err
+    content = {**json.loads(BUNDLED.read_bytes()), "verifier_sha256": None}
+    (tmp_path / "guards.json").write_text(json.dumps(content))
+    monkeypatch.setenv("RAG_CALIBRATION", str(tmp_path / "guards.json"))
+    monkeypatch.setenv("RAG_GENERATOR", "extractive")
+    monkeypatch.setenv("RAG_ANSWER_THRESHOLD", "0.1")
+    out = rag(*question)[1]
     assert "supported (guards only; no entailment model)  confidence" in out
 
 

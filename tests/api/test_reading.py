@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from api.batch import ReadRow
-from api.reading import ROWS_TOGETHER, given, read_rows
+from api.reading import ROWS_TOGETHER, read_rows
 from api.render import show_answer
 from api.schemas import Answer, ReadAnswer, Receipt
 from rag.errors import GenerationTimeout, QuestionError
@@ -42,8 +42,9 @@ class Echo:
 
 class Yes:
     digest = "yes:0"
+    model_sha256 = None
 
-    def verify(self, claim, evidence):
+    def verify(self, claims, evidence, elsewhere=()):
         raise AssertionError("not wanted here")
 
     def decide(self, question, draft, verdicts, passages):
@@ -90,15 +91,3 @@ def test_an_answer_says_what_was_read(pipeline) -> None:
         printed = out.file.getvalue()
         assert printed.startswith(said)
         assert ("read as" in printed) is bool(said)
-
-
-def test_given_texts_are_documents_of_their_own() -> None:
-    passages = given(["x", "x", "\ud800"])
-    assert [passage.document.uri for passage in passages] == [
-        "passage:0",
-        "passage:1",
-        "passage:2",
-    ]
-    assert passages[0].text_sha256 == passages[1].text_sha256 != passages[2].text_sha256
-    assert passages[2].text == "\ufffd"
-    assert [passage.version_id for passage in passages] == [0, 1, 2]

@@ -1,8 +1,10 @@
-"""Checks `rag train generator` as a user calls it."""
+"""Checks `rag train` as a user calls it."""
 
 from __future__ import annotations
 
 import json
+import os
+import signal
 import sys
 from pathlib import Path
 
@@ -12,6 +14,8 @@ from transformers import BartConfig, BartForConditionalGeneration
 
 from api.cli import main
 from rag.generate.saved import load_generator
+from rag.training.stop import Stop
+from rag.verify.saved import load_verifier
 
 WORDS = "ada bela was born in aachen bremen celle where and who sang there 19 20 ? .".split()
 
@@ -47,6 +51,22 @@ def questions(tmp_path: Path) -> Path:
                 "answers": answers,
             }
         )
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+@pytest.fixture
+def statements(tmp_path: Path) -> Path:
+    path = tmp_path / "statements.jsonl"
+    rows = []
+    for year in range(1900, 1920):
+        premise = f"Ada was born in {year}."
+        for label, hypothesis in (
+            ("entailment", f"In {year} Ada was born."),
+            ("neutral", "Bela sang."),
+            ("contradiction", "Ada was never born."),
+        ):
+            rows.append({"premise": premise, "hypothesis": hypothesis, "label": label})
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path
 
@@ -133,8 +153,11 @@ def test_wrong_calls_are_one_line(rag, questions, bart, tmp_path) -> None:
     assert not (tmp_path / "run").exists()
 
 
-def test_what_the_machine_has_not_is_one_line(rag, questions, bart, tmp_path, monkeypatch) -> None:
-    call = ["train", "generator", "--train", questions, "--out", tmp_path / "run", "--base", bart]
+@pytest.mark.parametrize("command", ["generator", "verifier"])
+def test_what_the_machine_has_not_is_one_line(
+    rag, questions, bart, tmp_path, monkeypatch, command: str
+) -> None:
+    call = ["train", command, "--train", questions, "--out", tmp_path / "run", "--base", bart]
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     code, out, err = rag(*call, "--precision", "fp16")
     assert (code, out, err.count("\n")) == (2, "", 1)
@@ -168,6 +191,96 @@ def test_bad_rows_are_named_a_line_each(rag, questions, bart, tmp_path) -> None:
     lines = err.splitlines()
     assert any("row 13: 'context' must be text" in line for line in lines)
     assert any("row 14: 'answers' must be a list" in line for line in lines)
+
+
+def test_a_verifier_is_trained_saved_and_gone_on_with(rag, questions, statements, tmp_path) -> None:
+    call = ["train", "verifier", "--train", questions, "--statements", statements]
+    call += ["--out", tmp_path / "run", "--base", "embedded", "--precision", "no"]
+    call += ["--held-out", "3", "--validation", "0.5", "--padded-tokens", "200", "--rate", "2e-4"]
+    code, out, err = rag(*call, "--examples", "20", "--json")
+    assert code == 0, err
+    report = json.loads(out)
+    assert "step 1  examples " in err
+    assert "going on" not in err
+    assert report["examples"] >= 20
+    settings = report["settings"]
+    assert (settings["held_out"], settings["validation"], settings["rate"]) == (["3"], 0.5, 2e-4)
+    assert report["serves"] is True
+    saved = load_verifier(report["verifier"])
+    assert saved.digest == report["digest"]
+    assert saved.manifest.verdicts is not None
+    assert {path.name for path in (tmp_path / "run").iterdir()} >= {
+        "verifier",
+        "report.json",
+        "metrics.jsonl",
+    }
+
+    code, out, err = rag(*call, "--examples", "40")
+    assert code == 0, err
+    assert "going on with the run in" in err
+    for part in ("sha256 ", "report.json", "supported_precision", "verifier: "):
+        assert part in out
+
+    code, out, err = rag(*call, "--examples", "60", "--seed", "1")
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert "was started with seed 0, not 1: give the same, or another --out" in err
+
+
+def test_wrong_calls_for_a_verifier_are_one_line(
+    rag, questions, statements, bart, tmp_path
+) -> None:
+    run = tmp_path / "run"
+    given = ["--train", questions, "--out", run, "--precision", "no"]
+    for options, expected, complaint in (
+        (["--statements", tmp_path / "none.jsonl"], 3, "there is no file"),
+        (["--base", tmp_path / "nowhere"], 1, "no model folder"),
+        (["--base", bart], 2, "give embedded or a saved generator"),
+        (["--base", "embedded", "--held-out", "tpyo"], 2, "has the title 'tpyo'"),
+        (["--base", "embedded", *(w for t in range(4) for w in ("--held-out", t))], 2, "nothing"),
+        (["--out", tmp_path], 2, "is not empty and no training run"),
+    ):
+        code, out, err = rag("train", "verifier", *given, *options)
+        assert (code, out, err.count("\n")) == (expected, "", 1), err
+        assert complaint in err
+    assert not run.exists()
+    code, out, err = rag("train", "verifier", *given, "--validation", "0.9")
+    assert (code, out) == (2, "")
+    assert "--validation" in err
+
+
+def test_bad_statements_are_named_a_line_each(rag, questions, statements, tmp_path) -> None:
+    with statements.open("a") as file:
+        file.write('{"premise": "x"}\n{"premise": "y", "hypothesis": "z", "label": "maybe"}\n')
+    call = ["--train", questions, "--statements", statements, "--out", tmp_path / "run"]
+    code, out, err = rag("train", "verifier", *call, "--base", "embedded", "--precision", "no")
+    assert (code, out) == (2, ""), err
+    lines = err.splitlines()
+    assert any("row 61: 'hypothesis' must be text" in line for line in lines)
+    assert any("row 62: 'label' must be one of entailment" in line for line in lines)
+
+
+def test_ctrl_c_stops_after_the_step_and_says_how_to_go_on(
+    rag, questions, statements, tmp_path, monkeypatch
+) -> None:
+    from api.commands import training_runs
+
+    class Asking(Stop):
+        """As if Ctrl-C had been pressed in the first step."""
+
+        def __enter__(self):
+            super().__enter__()
+            os.kill(os.getpid(), signal.SIGINT)
+            return self
+
+    monkeypatch.setattr("rag.training.run.Stop", Asking)
+    monkeypatch.setattr(training_runs, "LINE_SECONDS", 0.0)
+    call = ["train", "verifier", "--train", questions, "--statements", statements]
+    call += ["--out", tmp_path / "run", "--base", "embedded", "--precision", "no"]
+    code, out, err = rag(*call, "--padded-tokens", "200")
+    assert code == 0, err
+    assert "in 1 steps" in out
+    assert "stopped; the same command goes on" in out
+    assert not (tmp_path / "run" / "verifier").exists()
 
 
 def test_questions_are_made_from_text(rag, tmp_path) -> None:

@@ -1,14 +1,28 @@
-"""Checks that writers are tried in turn, and that all of it is kept."""
+"""Checks that writers are tried in turn, what is verified, and that all of it is kept."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import pytest
 
-from rag.cite import PassageText
+from rag.cite import PassageText, cite
 from rag.errors import GenerationTimeout
-from rag.pipeline import Pipeline, Writer
-from rag.types import Claim, Decision, Draft, Filters, Passage, Token, Verdict
+from rag.pipeline import Pipeline, Writer, judged, verified
+from rag.rerank import CrossReranker
+from rag.types import (
+    Claim,
+    Decision,
+    Draft,
+    Filters,
+    Passage,
+    Pointer,
+    Segment,
+    Token,
+    Verdict,
+)
+from rag.verify.nli import NliVerifier
+from rag.verify.saved import Verdicts
 
 
 class Says:
@@ -45,9 +59,10 @@ class Serves:
 
 class Agrees:
     digest = "agrees:0"
+    model_sha256 = None
 
-    def verify(self, claim: Claim, evidence) -> Verdict:
-        return Verdict(claim, "supported", None, None, (), None)
+    def verify(self, claims: Sequence[Claim], evidence, elsewhere=()) -> list[Verdict]:
+        return [Verdict(claim, "supported", None, None, (), None) for claim in claims]
 
 
 @pytest.fixture
@@ -130,3 +145,163 @@ def test_given_passages_are_read_by_the_first_alone(pipeline: Pipeline) -> None:
     assert [pipeline.read(q, []).text for q in ("easy?", "which?")] == ["first", ""]
     with pytest.raises(GenerationTimeout, match="first did not finish"):
         pipeline.read_all([("easy?", []), ("slow first?", [])])
+
+
+def test_a_trial_has_each_writer_s_answer(pipeline: Pipeline, passage_of) -> None:
+    found = replace(pipeline, retriever=Finds(passage_of))
+    answers = found.trials("easy?", Filters())
+    assert [(answer.status, answer.draft.text) for answer in answers] == [
+        ("answered", "first"),
+        ("answered", "second"),
+    ]
+    assert [answer.models["generator"] for answer in answers] == ["says:first", "says:second"]
+    assert [answer.attempts for answer in answers] == [(), ()]
+    withheld = found.trials("hard?", Filters())
+    assert [(answer.status, answer.draft.text) for answer in withheld] == [
+        ("abstained", "first"),
+        ("abstained", "second"),
+    ]
+    with pytest.raises(GenerationTimeout, match="second did not finish"):
+        found.trials("easy, slow second?", Filters())
+
+
+def test_what_reranks_is_named_and_timed(pipeline: Pipeline, passage_of, pair_scorer) -> None:
+    scorer = pair_scorer(relevance=lambda question, text: float(text.split()[-1]))
+    found = replace(
+        pipeline,
+        retriever=Finds(passage_of),
+        reranker=CrossReranker(scorer, depth=8),
+        candidates=9,
+        passages=3,
+    )
+    answer = found.ask("which?", Filters())
+    assert [passage.text for passage in answer.passages] == ["text 7", "text 6", "text 5"]
+    assert [passage.scores["relevance"] for passage in answer.passages] == [7.0, 6.0, 5.0]
+    assert answer.models["reranker"] == scorer.digest
+    assert answer.attempts[0].models["reranker"] == scorer.digest
+    assert answer.timings_ms["rerank"] >= 0
+    assert "reranker" not in pipeline.read("easy?", []).models
+
+
+def test_given_passages_are_not_reranked(pipeline: Pipeline, passage_of, pair_scorer) -> None:
+    scorer = pair_scorer(relevance=lambda question, text: 1.0)
+    answer = replace(pipeline, reranker=CrossReranker(scorer)).read("easy?", [passage_of("text")])
+    assert "rerank" not in answer.timings_ms
+    assert scorer.calls == []
+
+
+DOSE = "The daily dose of morphine is 4 g."
+OTHER = "It rained. The daily dose of morphine is 8 g."
+
+
+def quoted(text: str, passages: Sequence[Passage], at: int):
+    """Segments and citations of a draft that copies a text from a passage."""
+    start = passages[at].text.index(text)
+    token = Token(text, 0.9, 1.0, Pointer(at, start, start + len(text)))
+    return cite(Draft((token,), 0.9, "test"), passages, PassageText())
+
+
+@pytest.fixture
+def verifier_of(pair_scorer):
+    def make(entailed, contradicted=lambda claim, text: 0.0):
+        scorer = pair_scorer(entailed, contradicted, lambda question, text: 2.5)
+        verdicts = Verdicts(temperature=1, supported=0.7, contradicted=0.8)
+        return NliVerifier(scorer, verdicts), scorer
+
+    return make
+
+
+def test_the_whole_answer_is_judged_beside_its_sentences(verifier_of, passage_of) -> None:
+    verifier, scorer = verifier_of(lambda claim, text: 0.6 if claim.startswith("How") else 0.9)
+    text = "It is 4 g of morphine. It is given once a day."
+    passages = [passage_of(text)]
+    segments, citations = quoted(text, passages, 0)
+    verdicts, whole = judged(verifier, "How much?", segments, citations, passages)
+    assert [verdict.claim.text for verdict in verdicts] == [
+        "It is 4 g of morphine.",
+        "It is given once a day.",
+    ]
+    assert [verdict.p_supported for verdict in verdicts] == pytest.approx([0.9, 0.9])
+    assert whole is not None
+    assert whole.claim == Claim(text, (1,), "How much?")
+    assert (whole.p_supported, whole.relevance) == (pytest.approx(0.6), 2.5)
+    assert len(scorer.calls) == 1
+
+
+def test_a_short_answer_is_the_whole_answer(verifier_of, passage_of) -> None:
+    verifier, scorer = verifier_of(lambda claim, text: 0.9)
+    passages = [passage_of(DOSE)]
+    verdicts, whole = judged(verifier, "How much?", *quoted("4 g", passages, 0), passages)
+    assert verdicts == (whole,)
+    assert scorer.pairs[0] == ("How much? 4 g", DOSE)
+
+
+def test_nothing_said_nothing_judged(verifier_of, passage_of) -> None:
+    verifier, scorer = verifier_of(lambda claim, text: 0.9)
+    blank = (Segment(" ", "generated", 1.0, None),)
+    for segments in ((), blank):
+        assert judged(verifier, "How much?", segments, (), [passage_of(DOSE)]) == ((), None)
+    assert scorer.pairs == []
+
+
+def test_uncited_words_have_no_evidence(verifier_of, passage_of) -> None:
+    verifier, _ = verifier_of(lambda claim, text: 1.0)
+    segments = (Segment("The dose is four grams a day.", "generated", 1.0, None),)
+    verdicts, whole = judged(verifier, "How much?", segments, (), [passage_of(DOSE)])
+    assert [verdict.label for verdict in verdicts] == ["unsupported"]
+    assert whole is not None
+    assert whole.p_supported == 0.0
+
+
+def test_a_disagreement_names_the_passage_among_all(verifier_of, passage_of) -> None:
+    verifier, _ = verifier_of(
+        lambda claim, text: 0.9, lambda claim, text: 0.95 if "8 g" in text else 0.0
+    )
+    texts = ["Nothing.", DOSE, "Nothing else.", OTHER]
+    passages = [passage_of(text, index=i) for i, text in enumerate(texts)]
+    verdicts, whole = judged(verifier, "How much?", *quoted(DOSE, passages, 1), passages)
+    assert whole is not None
+    for verdict in (*verdicts, whole):
+        found = verdict.disagreement
+        assert found is not None
+        assert found.passage == 3
+        assert passages[3].text[found.start : found.end] == found.text != OTHER
+    both, _ = judged(verifier, "How much?", *quoted(OTHER, passages, 3), passages)
+    assert all(verdict.disagreement is None for verdict in both), "what is cited is no other text"
+
+
+@pytest.mark.parametrize(
+    ("probability", "log_odds"),
+    [(0.5, 0.0), (0.9, math.log(9)), (0.0, math.log(1e-4 / (1 - 1e-4))), (1.0, math.log(9999))],
+)
+def test_verdicts_become_bounded_log_odds(probability: float, log_odds: float) -> None:
+    verdict = Verdict(Claim("x", ()), "supported", probability, 1 - probability, (), None, 1.5)
+    found = verified(verdict)
+    assert found == {
+        "entailed": pytest.approx(log_odds, abs=1e-5),
+        "refuted": pytest.approx(-log_odds, abs=1e-5),
+        "relevant": 1.5,
+    }
+    assert "relevant" not in verified(replace(verdict, relevance=None))
+
+
+def test_where_no_model_judged_there_is_no_evidence() -> None:
+    verdict = Verdict(Claim("x", ()), "supported", None, None, (), None)
+    assert verified(verdict) == verified(None) == {}
+
+
+def test_what_decides_weighs_the_verdict_on_the_whole(verifier_of, pipeline, passage_of) -> None:
+    class Copies(Says):
+        def generate_all(self, requests):
+            token = Token(DOSE, 0.9, 1.0, Pointer(0, 0, len(DOSE)))
+            return [Draft((token,), 0.9, self.digest, {"own": 1.0}) for _ in requests]
+
+    verifier, _ = verifier_of(lambda claim, text: 0.9)
+    served = Writer(Copies("dose"), Serves(lambda question: True))
+    answer = replace(pipeline, writers=(served,), verifier=verifier).read("?", [passage_of(DOSE)])
+    assert answer.draft.features == {
+        "own": 1.0,
+        "entailed": pytest.approx(math.log(9), abs=1e-4),
+        "refuted": pytest.approx(math.log(1e-4), abs=1e-3),
+        "relevant": 2.5,
+    }

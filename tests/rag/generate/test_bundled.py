@@ -13,6 +13,7 @@ from rag.generate.choose import chosen_writers
 from rag.generate.copying import CopyGenerator
 from rag.generate.extractive import ExtractiveGenerator
 from rag.settings import Settings
+from rag.verify.choose import Judges
 
 FACTS = (
     "After removal of an epidural catheter, wait at least 4 hours before giving enoxaparin. "
@@ -35,6 +36,7 @@ def generator() -> CopyGenerator:
         retrieval = SimpleNamespace(
             embedder=SentenceEmbedder(Settings().embedder, device="cpu"),
             calibration=Calibration.load(BUNDLED),
+            verifier=Judges(Settings(device="cpu")).verifier,
         )
         main, fallback = chosen_writers(Settings(), retrieval).of()
         found = main.generator

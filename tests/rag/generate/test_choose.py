@@ -10,7 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from rag.calibration import Calibration
-from rag.decide import WRITTEN_FEATURES
+from rag.decide import VERIFIED, WRITTEN_FEATURES
 from rag.errors import DigestMismatch, ModelError, UsageError
 from rag.generate.choose import chosen_writers
 from rag.generate.extractive import ExtractiveGenerator
@@ -19,17 +19,15 @@ from rag.generate.saved import load_generator, save_generator
 from rag.settings import Settings
 from rag.training.adapters import add_lora, save_adapter
 from rag.types import Draft, Token
+from rag.verify.guarded import GuardVerifier
 
+OWN_FEATURES = tuple(n for n in WRITTEN_FEATURES if n not in {"similarity", *VERIFIED})
 DECISION = Decision(
-    features=WRITTEN_FEATURES[:-1],
-    weights=(-1.0,) + (0.0,) * (len(WRITTEN_FEATURES) - 2),
+    features=OWN_FEATURES,
+    weights=(-1.0,) + (0.0,) * (len(OWN_FEATURES) - 1),
     intercept=0.5,
     threshold=0.4,
 )
-
-
-class NotAskedFor:
-    """A generator whose decision weighs no similarity needs neither embedder nor calibration."""
 
 
 @pytest.fixture
@@ -48,20 +46,34 @@ def adapter(folder: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def retrieval(word_calibration, embedder):
-    return SimpleNamespace(embedder=embedder, calibration=Calibration.load(word_calibration))
+def calibration(word_calibration) -> Calibration:
+    return Calibration.load(word_calibration)
 
 
-def chosen(folder: Path, retrieval=None, **settings):
-    settings = {"fallback": "none", **settings}
-    return chosen_writers(Settings(generator=str(folder), **settings), retrieval or NotAskedFor())
+@pytest.fixture
+def retrieval(calibration, embedder):
+    return SimpleNamespace(embedder=embedder, calibration=calibration, verifier=GuardVerifier())
+
+
+@pytest.fixture
+def chosen(calibration):
+    """Chooses the writers; what weighs neither similarity nor verdicts asks for no model."""
+    alone = SimpleNamespace(calibration=calibration)
+
+    def choose(folder: Path, retrieval=alone, *, on_trial: bool = False, **settings):
+        settings = {"fallback": "none", **settings}
+        return chosen_writers(
+            Settings(generator=str(folder), **settings), retrieval, on_trial=on_trial
+        )
+
+    return choose
 
 
 def draft(absent: float) -> Draft:
     return Draft((Token("Ada", 0.9, 1.0, None),), 0.9, "test", {"absent": absent})
 
 
-def test_a_folder_brings_its_own_decision(folder: Path, passage_of) -> None:
+def test_a_folder_brings_its_own_decision(folder: Path, passage_of, chosen) -> None:
     (writer,) = chosen(folder).of("any")
     assert writer.generator.digest.startswith("copy:")
     assert writer.decider.digest == f"calibration:{writer.generator.digest.removeprefix('copy:')}"
@@ -71,26 +83,26 @@ def test_a_folder_brings_its_own_decision(folder: Path, passage_of) -> None:
     assert sure.threshold == 0.4
 
 
-def test_the_settings_threshold_counts_for_all(folder: Path, retrieval, passage_of) -> None:
+def test_the_settings_threshold_counts_for_all(folder: Path, retrieval, passage_of, chosen) -> None:
     writers = chosen(folder, retrieval, fallback="extractive", answer_threshold=0.99).of()
     found = [w.decider.decide("Who?", draft(-3.0), (), [passage_of("x")]) for w in writers]
     assert [decision.threshold for decision in found] == [0.99, 0.99]
 
 
-def test_settings_decide_how_it_decodes(folder: Path) -> None:
+def test_settings_decide_how_it_decodes(folder: Path, chosen) -> None:
     generator = chosen(folder, beams=3, answer_tokens=7, generate_timeout_seconds=9).main.generator
     assert (generator.search.beams, generator.search.max_tokens) == (3, 7)
     assert generator.time_limit_seconds == 9
 
 
-def test_quoting_sentences_is_the_fallback(folder: Path, retrieval) -> None:
+def test_quoting_sentences_is_the_fallback(folder: Path, retrieval, chosen) -> None:
     main, fallback = chosen(folder, retrieval, fallback="extractive").of()
     assert main.generator.digest.startswith("copy:")
     assert isinstance(fallback.generator, ExtractiveGenerator)
 
 
 def test_a_decision_that_weighs_similarity_needs_its_embedder(
-    base, tmp_path: Path, retrieval, embedder
+    base, tmp_path: Path, retrieval, embedder, chosen
 ) -> None:
     def saved(name: str, digest: str) -> Path:
         decision = Decision(
@@ -105,7 +117,8 @@ def test_a_decision_that_weighs_similarity_needs_its_embedder(
 
     main = chosen(saved("own", embedder.digest), retrieval).main
     assert main.generator.embedder is embedder
-    assert chosen(tmp_path / "own", SimpleNamespace(embedder=embedder)).fallback is None
+    del retrieval.verifier
+    assert chosen(tmp_path / "own", retrieval).fallback is None
     with pytest.raises(DigestMismatch, match="set RAG_EMBEDDER back"):
         chosen(saved("others", "0" * 64), retrieval)
 
@@ -118,7 +131,9 @@ def test_similarity_goes_with_its_embedder(features, digest) -> None:
         )
 
 
-def test_an_adapter_brings_its_own_decision(folder: Path, adapter: Path, passage_of) -> None:
+def test_an_adapter_brings_its_own_decision(
+    folder: Path, adapter: Path, passage_of, chosen
+) -> None:
     writers = chosen(folder, adapters={"handbook": adapter})
     (own,) = writers.of("handbook")
     (other,) = writers.of("another")
@@ -127,26 +142,31 @@ def test_an_adapter_brings_its_own_decision(folder: Path, adapter: Path, passage
     assert other.decider.decide("Who?", draft(0.0), (), [passage_of("x")]).threshold == 0.4
 
 
-def test_an_adapter_without_a_decision_is_refused(folder: Path, adapter: Path) -> None:
+def test_an_adapter_s_name_is_not_the_generators(folder: Path, adapter: Path, chosen) -> None:
+    writers = chosen(folder, adapters={"handbook": adapter})
+    assert writers.main.generator.digest == f"copy:{load_generator(folder).digest}"
+
+
+def test_an_adapter_without_a_decision_is_refused(folder: Path, adapter: Path, chosen) -> None:
     put_decision(adapter / "adapter.json", None)
     with pytest.raises(ModelError, match="adapter has no fitted decision"):
         chosen(folder, adapters={"handbook": adapter})
 
 
-def test_without_a_decision_nothing_is_served(base, tmp_path: Path) -> None:
+def test_without_a_decision_nothing_is_served(base, tmp_path: Path, chosen) -> None:
     save_generator(tmp_path / "own", base, trained_from="a test")
     with pytest.raises(ModelError, match="no fitted decision: run rag train generator"):
         chosen(tmp_path / "own")
 
 
-def test_unknown_evidence_is_refused(base, tmp_path: Path) -> None:
+def test_unknown_evidence_is_refused(base, tmp_path: Path, chosen) -> None:
     other = Decision(features=("hunch",), weights=(1.0,), intercept=0.0, threshold=0.5)
     save_generator(tmp_path / "own", base, trained_from="a test", decision=other)
     with pytest.raises(ModelError, match="decides by hunch"):
         chosen(tmp_path / "own")
 
 
-def test_changed_weights_are_refused_by_digest(folder: Path) -> None:
+def test_changed_weights_are_refused_by_digest(folder: Path, chosen) -> None:
     weights = folder / "weights.safetensors"
     content = bytearray(weights.read_bytes())
     content[-1] ^= 1
@@ -156,7 +176,7 @@ def test_changed_weights_are_refused_by_digest(folder: Path) -> None:
         chosen(folder)
 
 
-def test_pickles_are_refused(tmp_path: Path) -> None:
+def test_pickles_are_refused(tmp_path: Path, chosen) -> None:
     (tmp_path / "pytorch_model.bin").write_bytes(b"\x80\x04")
     with pytest.raises(ModelError, match="only pickled weights"):
         chosen(tmp_path)
@@ -171,3 +191,99 @@ def test_sentences_can_be_quoted_instead(retrieval) -> None:
 def test_quoting_sentences_takes_no_adapters(retrieval, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="'handbook', but quoting sentences takes no adapters"):
         chosen_writers(Settings(generator="extractive", adapters={"handbook": tmp_path}), retrieval)
+
+
+def weighing_verdicts(verifier_sha256: str, **fields) -> Decision:
+    return Decision(
+        **{"weights": (-1.0, 0.5), "intercept": 0.5, "threshold": 0.6, **fields},
+        features=("absent", "entailed"),
+        verifier_sha256=verifier_sha256,
+    )
+
+
+def test_a_decision_that_weighs_verdicts_needs_its_verifier(
+    base, tmp_path: Path, retrieval, chosen
+) -> None:
+    decision = weighing_verdicts("a" * 64)
+    save_generator(tmp_path / "own", base, trained_from="a test", decision=decision)
+    retrieval.verifier = SimpleNamespace(model_sha256="a" * 64)
+    assert chosen(tmp_path / "own", retrieval).main.decider.digest.startswith("calibration:")
+    for other in (None, "b" * 64):
+        retrieval.verifier = SimpleNamespace(model_sha256=other)
+        with pytest.raises(DigestMismatch, match="verifier of sha256 aaaaaaaaaaaa") as refused:
+            chosen(tmp_path / "own", retrieval)
+        assert "rag calibrate" in str(refused.value)
+        on_trial = chosen(tmp_path / "own", retrieval, on_trial=True)
+        assert on_trial.main.generator.digest.startswith("copy:"), "else none could be fitted"
+
+
+def test_quoting_needs_the_verifier_of_the_calibration(retrieval, folder, chosen) -> None:
+    retrieval.verifier = SimpleNamespace(model_sha256="b" * 64)
+    for generator in ("extractive", folder):
+        with pytest.raises(DigestMismatch, match="the guards alone, not on verifier bbbbbbbbbbbb"):
+            chosen(generator, retrieval, fallback="extractive")
+        assert chosen(generator, retrieval, fallback="extractive", on_trial=True).of()
+
+
+@pytest.fixture
+def calibrated(folder: Path, word_calibration: Path, tmp_path: Path, retrieval):
+    """Retrieval whose calibration file holds a decision on a generator."""
+
+    def make(generator: str | None = None, **fields: object):
+        own = f"copy:{load_generator(folder).digest}"
+        content = json.loads(word_calibration.read_bytes())
+        content["written"] = {
+            "generator": generator or own,
+            **DECISION.model_dump(mode="json"),
+            "threshold": 0.9,
+            **fields,
+        }
+        path = tmp_path / "calibration.json"
+        path.write_text(json.dumps(content), encoding="utf-8")
+        retrieval.calibration = Calibration.load(path)
+        return retrieval
+
+    return make
+
+
+def test_the_calibration_file_s_decision_takes_the_place_of_the_generators(
+    folder: Path, calibrated, chosen, passage_of
+) -> None:
+    retrieval = calibrated()
+    decider = chosen(folder, retrieval).main.decider
+    assert decider.decide("Who?", draft(-1.0), (), [passage_of("x")]).threshold == 0.9
+    assert decider.digest == f"calibration:{retrieval.calibration.digest}", "a receipt names it"
+
+
+def test_a_calibration_of_another_generator_is_refused(folder: Path, calibrated, chosen) -> None:
+    own = load_generator(folder).digest
+    with pytest.raises(DigestMismatch) as refused:
+        chosen(folder, calibrated(f"copy:{'0' * 64}"))
+    assert f"copy:{'0' * 12}…" in str(refused.value)
+    assert f"copy:{own[:12]}…" in str(refused.value)
+    on_trial = chosen(folder, calibrated(f"copy:{'0' * 64}"), on_trial=True)
+    assert on_trial.main.generator.digest == f"copy:{own}"
+
+
+@pytest.mark.parametrize(
+    ("broken", "why"),
+    [
+        ({"weights": [1.0]}, "features, 1 weights"),
+        ({"threshold": 2}, "threshold"),
+        ({"intercept": None}, "intercept"),
+        ({"hunch": 1}, "hunch"),
+    ],
+)
+def test_a_broken_decision_of_a_calibration_file_is_refused(
+    folder: Path, calibrated, chosen, broken, why
+) -> None:
+    with pytest.raises(ModelError, match=f"the calibration file is broken: .*{why}"):
+        chosen(folder, calibrated(**broken))
+
+
+def test_a_calibration_of_another_verifier_s_verdicts_is_refused(
+    folder: Path, calibrated, chosen
+) -> None:
+    fields = weighing_verdicts("a" * 64).model_dump(mode="json")
+    with pytest.raises(DigestMismatch, match="verifier of sha256 aaaaaaaaaaaa"):
+        chosen(folder, calibrated(**fields))

@@ -65,6 +65,30 @@ def question_file(tmp_path: Path) -> Path:
     return path
 
 
+def statement_rows() -> list[dict[str, object]]:
+    """Statements of two sources on what the contexts say."""
+    rows: list[dict[str, object]] = []
+    for title in range(6):
+        for line in facts(title).split(". "):
+            person, place = line.split()[0], line.split()[4]
+            for label, hypothesis in (
+                ("entailment", f"{person} was born in {place}."),
+                ("neutral", "Somebody sang."),
+                ("contradiction", f"{person} was never born."),
+            ):
+                source = ("even", "odd")[title % 2]
+                said = {"premise": line, "hypothesis": hypothesis, "label": label}
+                rows.append({**said, "source": source})
+    return rows
+
+
+@pytest.fixture
+def statement_file(tmp_path: Path) -> Path:
+    path = tmp_path / "statements.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in statement_rows()), encoding="utf-8")
+    return path
+
+
 @pytest.fixture(scope="session")
 def tokenizer() -> Tokenizer:
     words = {word for row in question_rows() for word in str(row).lower().replace("'", " ").split()}

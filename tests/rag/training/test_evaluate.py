@@ -11,7 +11,8 @@ import torch
 from rag.generate.base import Base
 from rag.generate.copying import CopyGenerator
 from rag.training.data import GoldAnswer, QuestionRow
-from rag.training.evaluate import auc, evaluate, sample_rows, span_answer
+from rag.training.evaluate import evaluate, sample_rows, span_answer
+from rag.training.scores import auc
 
 CONTEXT = "Ada was born in Aachen. Béla, 19-year-old, was not."
 

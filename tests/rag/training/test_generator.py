@@ -15,12 +15,14 @@ from accelerate import Accelerator
 from safetensors.torch import load_file, save_file
 
 from rag.errors import ModelError, UsageError
-from rag.training import generator
+from rag.training import generator, held_out
+from rag.training import run as running
 from rag.training.batches import BatchPlan
 from rag.training.checkpoints import checkpoints, load_checkpoint, save_checkpoint
 from rag.training.examples import Mix
 from rag.training.generator import train
-from rag.training.settings import GeneratorTraining, learning_rate_factor
+from rag.training.run import learning_rate_factor
+from rag.training.settings import GeneratorTraining
 from rag.training.stop import Stop
 
 
@@ -205,7 +207,7 @@ def test_only_the_loop_waits_for_its_step(plan, make_base, question_file, monkey
     monkeypatch.setattr(generator, "evaluate", interrupted)
     with pytest.raises(KeyboardInterrupt):
         train(measured, make_base())
-    monkeypatch.setattr(generator, "read_questions", interrupted)
+    monkeypatch.setattr(held_out, "read_questions", interrupted)
     with pytest.raises(KeyboardInterrupt):
         train(replace(plan, out=plan.out.parent / "new"), make_base())
 
@@ -218,7 +220,7 @@ def test_the_first_process_decides_for_all(plan, make_base, question_file, monke
         return [len(told) == 3, *decisions[1:]]
 
     waits = []
-    monkeypatch.setattr(generator, "broadcast_object_list", broadcast)
+    monkeypatch.setattr(running, "broadcast_object_list", broadcast)
     monkeypatch.setattr(Accelerator, "wait_for_everyone", lambda self: waits.append(len(told)))
     report = train(replace(plan, dev=question_file), make_base())
     assert told[:3] == [[False, False, False]] * 3
@@ -233,7 +235,7 @@ def test_the_first_process_decides_for_all(plan, make_base, question_file, monke
 def test_diverged_steps_are_not_taken(plan, make_base, monkeypatch, what: str) -> None:
     base = make_base()
     run = generator._Run(plan, base, lambda *_: None)
-    examples, _ = next(run.stream.batches(run.progress.position))
+    examples, _ = next(run.batches(run.progress))
     before = {name: p.detach().clone() for name, p in base.model.named_parameters()}
     if what == "loss":
         monkeypatch.setattr(generator, "total_loss", lambda *_: torch.tensor(float("nan")))
@@ -267,7 +269,7 @@ def test_an_overflow_of_scaled_gradients_is_no_divergence(plan, make_base, monke
     monkeypatch.setattr(generator, "Accelerator", Scaling)
     base = make_base()
     run = generator._Run(plan, base, lambda *_: None)
-    examples, _ = next(run.stream.batches(run.progress.position))
+    examples, _ = next(run.batches(run.progress))
     weight = next(p for p in base.model.parameters() if p.requires_grad)
     before = weight.detach().clone()
     handle = weight.register_hook(lambda gradient: gradient * float("inf"))

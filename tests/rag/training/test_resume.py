@@ -12,7 +12,7 @@ from rag.errors import AlreadyExists, NotFound, UsageError
 from rag.training.examples import Mix
 from rag.training.losses import LossWeights
 from rag.training.progress import RunLog
-from rag.training.resume import check_folder, file_digests
+from rag.training.resume import check_folder, file_digests, files_of
 from rag.training.settings import GeneratorTraining
 
 
@@ -25,7 +25,7 @@ def settings(question_file: Path, tmp_path: Path) -> GeneratorTraining:
 def run(settings: GeneratorTraining) -> Path:
     """A run with a checkpoint."""
     log = RunLog(settings.out)
-    log.start(asdict(settings), file_digests(settings), resumed_at=0)
+    log.start(asdict(settings), file_digests(files_of(settings)), resumed_at=0)
     (settings.out / "step-00000001").mkdir()
     return settings.out
 
@@ -83,9 +83,9 @@ def test_files_are_compared_by_content(settings, run, tmp_path: Path) -> None:
 def test_the_last_beginning_counts(settings, run) -> None:
     log = RunLog(run)
     held = replace(settings, held_out=("1",))
-    log.start(asdict(held), file_digests(held), resumed_at=0)
+    log.start(asdict(held), file_digests(files_of(held)), resumed_at=0)
     later = replace(settings, held_out=("2",))
-    log.start(asdict(later), file_digests(later), resumed_at=5)
+    log.start(asdict(later), file_digests(files_of(later)), resumed_at=5)
     assert check_folder(held)
     for other in (settings, later):
         with pytest.raises(UsageError, match=r"held_out \['1'\], not "):

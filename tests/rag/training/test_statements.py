@@ -13,7 +13,7 @@ from rag.errors import TrainingDataError
 from rag.generate.fusion import SpecialIds
 from rag.training.batches import collate
 from rag.training.examples import Composer, Mix
-from rag.training.statements import read_statements
+from rag.training.statements import Statement, as_rows, read_statements
 
 ROWS = [
     {"premise": "Ada was born in Aachen.", "hypothesis": "Ada was born.", "label": "entailment"},
@@ -27,10 +27,20 @@ def write(path: Path, rows: list[object]) -> Path:
     return path
 
 
+def test_statements_are_read_as_they_stand(tmp_path: Path) -> None:
+    said = read_statements(write(tmp_path / "nli.jsonl", list(ROWS)))
+    assert said == [
+        Statement("Ada was born in Aachen.", "Ada was born.", "entailment", "statements"),
+        Statement("Ada was born.", "Ada was born in Hamm.", "neutral", "statements"),
+        Statement("Ada was born.", "No Ada.", "contradiction", "x"),
+    ]
+
+
 def test_rows_say_whether_the_passage_says_so(tmp_path: Path) -> None:
-    rows = read_statements(write(tmp_path / "nli.jsonl", list(ROWS)))
+    rows = as_rows(read_statements(write(tmp_path / "nli.jsonl", list(ROWS))))
     assert [row.entailed for row in rows] == [True, False, False]
     assert [row.source for row in rows] == ["statements", "statements", "x"]
+    assert len({row.id for row in rows}) == 3
     assert rows[1].question == "Ada was born in Hamm."
     assert rows[1].context == "Ada was born."
 
@@ -58,7 +68,7 @@ def test_what_is_no_object_is_named(tmp_path: Path) -> None:
 
 def test_only_absence_is_learned(tmp_path: Path, tokenizer: Tokenizer) -> None:
     composer = Composer(
-        read_statements(write(tmp_path / "n.jsonl", list(ROWS))), tokenizer, reserved_id=1
+        as_rows(read_statements(write(tmp_path / "n.jsonl", list(ROWS)))), tokenizer, reserved_id=1
     )
     examples = [composer.compose(i, Random(0), Mix()) for i in range(3)]
     assert [example.absent for example in examples] == [False, True, True]

@@ -1,0 +1,224 @@
+"""Judges claims by entailment, sentence by sentence; guards can only lower the verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rag.types import Claim, Disagreement, EvidenceSpan, Verdict, VerdictLabel
+from rag.verify import guards
+from rag.verify.cross_encoder import CONTRADICTION, ENTAILMENT, Pair
+from rag.verify.premises import MOST_PREMISES, Premise, likeliest, premises, shared
+from rag.verify.saved import Verdicts
+from rag.verify.scorer import Scores
+
+ELSEWHERE = 6
+"""Sentences of the other passages that are asked whether they say otherwise."""
+ELSEWHERE_SHARE = 0.3
+"""Share of the claim's words that such a sentence must have: else it is about something else."""
+CLAIM_TOKENS = 80
+"""About so many tokens of a claim are judged at once; a longer one is as good as its worst part."""
+SAME = 0.1
+"""Sentences whose windows overlap are entailed nearly alike: among those the claim's words tell."""
+
+
+class Scorer(Protocol):
+    """A cross-encoder with an entailment head."""
+
+    digest: str
+    sha256: str
+
+    def score(self, pairs: Sequence[Pair]) -> Scores:
+        """Judge pairs of claim and text."""
+
+
+@dataclass(slots=True)
+class _Pairs:
+    """Pairs to score, each once."""
+
+    places: dict[Pair, int] = field(default_factory=dict)
+
+    def add(self, pair: Pair) -> int:
+        return self.places.setdefault(pair, len(self.places))
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """Where in the scored pairs a claim's are.
+
+    Attributes:
+        parts: for each part of the claim, its pair with each premise.
+        relevance: of its question, if it has one, with each evidence text.
+        others: with each sentence of the passages not cited.
+    """
+
+    premises: list[Premise]
+    parts: list[list[int]]
+    relevance: list[int]
+    elsewhere: list[Premise]
+    others: list[int]
+
+
+class NliVerifier:
+    """Judges with a cross-encoder's entailment head.
+
+    A claim is scored against each sentence of its evidence, with a neighbour on either side, and
+    the best counts (Laban et al., 2022: whole documents in one call do worse than word overlap).
+
+    Args:
+        scorer: the cross-encoder.
+        verdicts: from which probabilities a claim is supported or contradicted.
+    """
+
+    def __init__(self, scorer: Scorer, verdicts: Verdicts) -> None:
+        self._scorer = scorer
+        self._verdicts = verdicts
+        self.digest = f"{scorer.digest}+guards:{guards.rules_digest()}"
+        self.model_sha256: str | None = scorer.sha256
+
+    def verify(
+        self,
+        claims: Sequence[Claim],
+        evidence: Sequence[Sequence[str]],
+        elsewhere: Sequence[str] = (),
+    ) -> list[Verdict]:
+        """Judge claims in one pass.
+
+        Args:
+            claims: with their question where they are no statement without it.
+            evidence: for each claim, the texts that it must follow from.
+            elsewhere: other texts on the matter, which may say otherwise.
+        """
+        pairs = _Pairs()
+        others = premises(elsewhere)
+        asked = [
+            self._asked(claim, texts, others, pairs)
+            for claim, texts in zip(claims, evidence, strict=True)
+        ]
+        scores = self._scorer.score(list(pairs.places))
+        return [
+            self._verdict(claim, texts, own, scores)
+            for claim, texts, own in zip(claims, evidence, asked, strict=True)
+        ]
+
+    def _asked(
+        self, claim: Claim, texts: Sequence[str], others: Sequence[Premise], pairs: _Pairs
+    ) -> _Asked:
+        statement = stated(claim)
+        chosen = likeliest(statement, premises(texts), MOST_PREMISES)
+        parts = [
+            [pairs.add((part, premise.text)) for premise in chosen] for part in parts_of(statement)
+        ]
+        relevance = (
+            [pairs.add((claim.question, premise.text)) for premise in chosen]
+            if claim.question
+            else []
+        )
+        elsewhere = likeliest(statement, others, ELSEWHERE, least=ELSEWHERE_SHARE)
+        first = parts_of(statement)[0]
+        asked = [pairs.add((first, premise.text)) for premise in elsewhere]
+        return _Asked(chosen, parts, relevance, elsewhere, asked)
+
+    def _verdict(
+        self, claim: Claim, texts: Sequence[str], asked: _Asked, scores: Scores
+    ) -> Verdict:
+        missed = guards.check(claim.text, texts)
+        if not asked.premises or scores.labels is None:
+            return Verdict(claim, "unsupported", 0.0, 0.0, missed, None)
+        entailed = scores.labels[asked.parts, ENTAILMENT]  # (parts, premises)
+        against = scores.labels[asked.parts, CONTRADICTION]
+        said = np.array([says(premise, claim) for premise in asked.premises])
+        entailed = np.where(said, 1.0, entailed)
+        against = np.where(said, 0.0, against)
+        supported = float(entailed.max(1).min())
+        # What one sentence bears out another can't refute.
+        contradicted = min(float(against.max()), 1.0 - supported)
+        label: VerdictLabel = "unsupported"
+        span = asked.premises[_place(claim, asked.premises, entailed.mean(0))].sentence
+        if supported >= self._verdicts.supported:
+            label = "unsupported" if missed else "supported"
+        elif contradicted >= self._verdicts.contradicted:
+            label = "contradicted"
+            span = asked.premises[_place(claim, asked.premises, against.max(0))].sentence
+        relevance = None
+        if asked.relevance and scores.relevance is not None:
+            relevance = float(scores.relevance[asked.relevance].max())
+        return Verdict(
+            claim,
+            label,
+            round(supported, 6),
+            round(contradicted, 6),
+            missed,
+            span,
+            relevance,
+            self._disagreement(claim, asked, scores),
+        )
+
+    def _disagreement(self, claim: Claim, asked: _Asked, scores: Scores) -> Disagreement | None:
+        """The sentence of another passage that contradicts most, if one surely does."""
+        if not asked.others or scores.labels is None:
+            return None
+        said = np.array([says(premise, claim) for premise in asked.elsewhere])
+        against = np.where(said, 0.0, scores.labels[asked.others, CONTRADICTION])
+        worst = int(np.argmax(against))
+        if against[worst] < self._verdicts.contradicted:
+            return None
+        span: EvidenceSpan = asked.elsewhere[worst].sentence
+        return Disagreement(span.evidence, span.start, span.end, span.text, float(against[worst]))
+
+
+def says(premise: Premise, claim: Claim) -> bool:
+    """Whether a premise's sentence is the claim, word for word: that needs no model's belief.
+
+    Only whole sentences count: part of one may be denied by the rest, and a short answer's words
+    may answer something else.
+    """
+    if claim.question is not None:
+        return False
+    said, wanted = (
+        " ".join(text.casefold().split()).rstrip(".!")
+        for text in (premise.sentence.text, claim.text)
+    )
+    return said == wanted != ""
+
+
+def _place(claim: Claim, candidates: Sequence[Premise], scores: NDArray[np.float32]) -> int:
+    """Which sentence a verdict points at: of the best-scored ones that with most of the words."""
+    shares = shared(stated(claim), candidates)
+    best = float(scores.max())
+    return max(
+        (i for i in range(len(candidates)) if scores[i] >= best - SAME),
+        key=lambda i: (shares[i], float(scores[i])),
+    )
+
+
+def stated(claim: Claim) -> str:
+    """What the model judges: a short answer with its question, else the claim alone."""
+    return f"{claim.question} {claim.text}" if claim.question else claim.text
+
+
+def parts_of(statement: str) -> list[str]:
+    """A statement, cut where it is longer than the model reads.
+
+    A word is about one token for four letters, in scripts other than Latin one a letter; words
+    longer than a part, of scripts without spaces, are cut too.
+    """
+    words = [
+        word[at : at + CLAIM_TOKENS]
+        for word in statement.split()
+        for at in range(0, len(word), CLAIM_TOKENS)
+    ]
+    parts: list[list[str]] = [[]]
+    tokens = 0.0
+    for word in words:
+        cost = max(1.0, len(word) / 4) if word.isascii() else float(len(word))
+        if parts[-1] and tokens + cost > CLAIM_TOKENS:
+            parts.append([])
+            tokens = 0.0
+        parts[-1].append(word)
+        tokens += cost
+    return [" ".join(part) for part in parts]
