@@ -105,8 +105,9 @@ class CalibratedDecider:
                 missed = ", ".join(
                     f"{guard.name} {item}" for guard in verdict.guards for item in guard.missing
                 )
-                why = f": not found: {missed}" if missed else ""
-                return self._withheld(probability, f"a claim is {verdict.label}{why}")
+                return self._withheld(
+                    probability, f"a claim is {verdict.label}{_why(verdict, missed)}"
+                )
         missing = unmentioned(question, draft.tokens, passages, names=self._names)
         if missing:
             return self._withheld(
@@ -126,6 +127,14 @@ class CalibratedDecider:
 
     def _withheld(self, probability: float, reason: str) -> Decision:
         return Decision("abstained", probability, self._threshold, reason)
+
+
+def _why(verdict: Verdict, missed: str) -> str:
+    if missed:
+        return f": not found: {missed}"
+    if verdict.p_supported is None:
+        return ""
+    return f": the text it would cite bears it out with probability {verdict.p_supported:.2f}"
 
 
 def evidence(draft: Draft, passages: Sequence[Passage], features: Sequence[str]) -> list[float]:

@@ -21,7 +21,7 @@ from rag.settings import Settings
 from rag.types import Answer
 
 SOURCE = "squad2"  # the only one with questions that sound as if they were answered, but are not
-QUESTIONS = 400  # of each kind
+QUESTIONS = 200  # of each kind
 RIGHT_FROM = 0.5  # token F1 of a written answer against a gold one
 BINS = 10
 Figure = tuple[float, float, float]

@@ -47,6 +47,20 @@ def test_the_demo_answers_two_questions_and_withholds_the_third(samples):
     assert answers[1].citations[0].document.uri == "controlled-drugs-procedure.docx"
 
 
+def test_documents_that_disagree_are_shown_beside_each_other(samples):
+    _, base = samples
+    answer = base.ask("How much gentamicin is given once daily?").answer
+    assert answer.status == "answered"
+    assert answer.citations[0].document.uri == "gentamicin-vancomycin-policy.md"
+    (verdict,) = answer.verdicts
+    found = verdict.disagreement
+    assert found is not None
+    other = answer.passages[found.passage]
+    assert other.document.uri == "memo-gentamicin-2021.txt"
+    assert found.text == "Give gentamicin 7 mg/kg once daily by infusion over 60 minutes."
+    assert other.text[found.start : found.end] == found.text
+
+
 def test_every_citation_slices_to_its_quote(samples):
     home, base = samples
     rows = [json.loads(line) for line in QUESTIONS.read_text(encoding="utf-8").splitlines()]
