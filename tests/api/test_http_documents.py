@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import os
+import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -120,6 +121,9 @@ def test_a_text_as_json_takes_the_same_way(
     }
     first = end_of_job(client, client.post(f"{empty}/documents", json=document))
     assert (first["state"], first["progress"]["added"]) == ("done", 1)
+    soon = time.monotonic() + 10.0
+    while list(spool.iterdir()) and time.monotonic() < soon:  # cleared after the state is set
+        time.sleep(0.05)
     assert list(spool.iterdir()) == []
     listed = client.get(f"{empty}/documents").json()["documents"][0]
     assert listed["document"]["uri"] == document["uri"]

@@ -204,7 +204,9 @@ def test_automatic_precision_is_what_the_hardware_has(monkeypatch: pytest.Monkey
     ):
         monkeypatch.setattr(torch.cuda, "is_available", lambda value=cuda: value)
         monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda value=bf16, **_: value)
-        monkeypatch.setattr("rag.training.precision.cpu_has_bf16", lambda value=cpu: value)
+        # Not by the module's name: another test imports that module anew.
+        known = chosen_precision.__globals__
+        monkeypatch.setitem(known, "cpu_has_bf16", lambda value=cpu: value)
         assert chosen_precision("auto") == expected
 
 
