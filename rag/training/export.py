@@ -32,6 +32,7 @@ from rag.training.progress import Progress
 from rag.training.resume import RUNNING, check_folder
 from rag.training.settings import GeneratorTraining
 from rag.training.start import EMBEDDED, is_generator, starting_base
+from rag.training.verifier_settings import VerifierTraining
 
 logger = logging.getLogger(__name__)
 
@@ -184,11 +185,11 @@ def measured(settings: GeneratorTraining, base: Base) -> dict[str, float]:
         return evaluate(base, questions)
 
 
-def shown(settings: GeneratorTraining) -> dict[str, Any]:
+def shown(settings: GeneratorTraining | VerifierTraining) -> dict[str, Any]:
     """Settings for readers elsewhere: files and folders by their last name only."""
     values = asdict(settings)
     for name in ("base", "teacher"):
-        if values[name] is not None and not values[name].startswith(("hub:", "bundled:")):
+        if values.get(name) and not values[name].startswith(("hub:", "bundled:")):
             values[name] = Path(values[name]).name
     named = {n: v.name if isinstance(v, Path) else v for n, v in values.items()}
     result: dict[str, Any] = json.loads(json.dumps(named))

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from contextlib import nullcontext
-from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,7 +13,7 @@ from accelerate import PartialState  # type: ignore[import-untyped]
 from rag.errors import UsageError
 from rag.protocols import Embedder
 from rag.training.best_weights import Figures, best_weights
-from rag.training.export import REPORT, versions
+from rag.training.export import REPORT, shown, versions
 from rag.training.held_out import split_rows, split_statements
 from rag.training.resume import RUNNING, check_folder, file_digests, files_of
 from rag.training.run import OnStep
@@ -177,15 +175,6 @@ def score(figures: Figures) -> float:
     if accuracies:
         kinds.append(sum(accuracies) / len(accuracies))
     return sum(kinds) / len(kinds) if kinds else 0.0
-
-
-def shown(settings: VerifierTraining) -> dict[str, Any]:
-    """Settings for readers elsewhere: files and folders by their last name only."""
-    values = {n: v.name if isinstance(v, Path) else v for n, v in asdict(settings).items()}
-    if not settings.base.startswith(("hub:", "bundled:")):
-        values["base"] = Path(settings.base).name
-    result: dict[str, Any] = json.loads(json.dumps(values))
-    return result
 
 
 def trained_from(settings: VerifierTraining) -> str:
