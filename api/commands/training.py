@@ -150,7 +150,11 @@ def train_verifier(
         ),
     ] = None,
     base: Annotated[
-        str, typer.Option(help="embedded, or the generator whose encoder to start from.")
+        str,
+        typer.Option(
+            help="embedded, or the generator whose encoder to start from, or a verifier to go on "
+            "from."
+        ),
     ] = "bundled:generator",
     examples: ExamplesOption = 300_000,
     minutes: MinutesOption = None,

@@ -48,18 +48,18 @@ class Shares:
         titled: a passage has its title above it, as headings stand above chunks.
     """
 
-    nli: float = 0.61
-    claims: float = 0.34
-    relevance: float = 0.05
+    nli: float = 0.65
+    claims: float = 0.27
+    relevance: float = 0.08
     source_weights: Mapping[str, float] = field(
         default_factory=lambda: {
-            "mnli": 4.0,
-            "cad-snli": 1.5,
+            "mnli": 8.0,
+            "cad-snli": 2.0,
             "snli": 0.8,
-            "breaking-nli": 0.4,
-            "squad2": 3.0,
+            "breaking-nli": 0.2,
+            "squad2": 4.0,
             "covidqa": 2.0,
-            "qamr": 0.6,
+            "qamr": 0.5,
         }
     )
     wrong: float = 0.34
@@ -68,7 +68,7 @@ class Shares:
     elsewhere: float = 0.06
     sentence: float = 0.08
     typo: float = 0.1
-    negatives: int = 3
+    negatives: int = 2
     titled: float = 0.5
 
 

@@ -29,6 +29,9 @@ from rag.verify.saved import (
     embedded_framing,
     embedded_model,
     embedded_tokenizer,
+    is_verifier,
+    learnable,
+    load_verifier,
     model_from_generator,
 )
 
@@ -70,14 +73,19 @@ def starting_model(settings: VerifierTraining) -> PairModel:
     """The model that the settings name; the seed decides its heads.
 
     Raises:
-        UsageError: the base is neither "embedded" nor a generator warm-started from MiniLM.
+        UsageError: the base is neither "embedded" nor a saved verifier nor a generator that was
+            warm-started from MiniLM.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         if settings.base == EMBEDDED:
             return embedded_model()
+        if is_verifier(settings.base):
+            return learnable(load_verifier(settings.base).model)
         if not is_generator(settings.base):
-            raise UsageError(f"base is {settings.base!r}; give embedded or a saved generator")
+            raise UsageError(
+                f"base is {settings.base!r}; give embedded or a saved verifier or generator"
+            )
         base = load_generator(settings.base).base
         weights = base.model.seq2seq.state_dict()
         try:

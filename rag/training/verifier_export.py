@@ -28,6 +28,7 @@ from rag.verify.saved import (
     Verdicts,
     embedded_framing,
     embedded_tokenizer,
+    is_verifier,
     load_verifier,
     save_verifier,
 )
@@ -181,7 +182,8 @@ def trained_from(settings: VerifierTraining) -> str:
     """What the training started from, in words."""
     if settings.base == EMBEDDED:
         return "all-MiniLM-L6-v2"
-    return f"the encoder of {shown(settings)['base']}"
+    base = shown(settings)["base"]
+    return base if is_verifier(settings.base) else f"the encoder of {base}"
 
 
 def card(settings: VerifierTraining, part: Mapping[str, Any]) -> str:

@@ -32,8 +32,8 @@ class VerifierTraining:
         checkpoint_minutes: time between checkpoints.
         milestone_minutes: time between weights kept for averaging.
         measure_minutes: time between measurements.
-        base: "embedded", or a saved generator, whose encoder has learned to read a question with a
-            passage.
+        base: "embedded", or a saved verifier to go on from, or a saved generator, whose encoder has
+            learned to read a question with a passage.
         seed: decides order, made claims and dropout.
         padded_tokens: most tokens in a batch, padding included.
         pool: examples composed and sorted by length at a time.

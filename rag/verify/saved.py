@@ -236,6 +236,22 @@ def load_verifier(reference: str, *, device: str = "cpu") -> SavedVerifier:
     )
 
 
+def learnable(model: PairModel) -> PairModel:
+    """A loaded verifier, changed in place so that training can go on from it."""
+    model.requires_grad_(True)
+    model.encoder.set_attn_implementation("eager")
+    return _frozen(model)
+
+
+def is_verifier(reference: str) -> bool:
+    """The reference is of a saved verifier.
+
+    Raises:
+        ModelError: there is nothing.
+    """
+    return (resolve(reference).path / MANIFEST).is_file()
+
+
 def read_manifest(folder: Path) -> tuple[Manifest, str]:
     """verifier.json and its sha256.
 

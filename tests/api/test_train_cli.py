@@ -234,7 +234,7 @@ def test_wrong_calls_for_a_verifier_are_one_line(
     for options, expected, complaint in (
         (["--statements", tmp_path / "none.jsonl"], 3, "there is no file"),
         (["--base", tmp_path / "nowhere"], 1, "no model folder"),
-        (["--base", bart], 2, "give embedded or a saved generator"),
+        (["--base", bart], 2, "give embedded or a saved verifier or generator"),
         (["--base", "embedded", "--held-out", "tpyo"], 2, "has the title 'tpyo'"),
         (["--base", "embedded", *(w for t in range(4) for w in ("--held-out", t))], 2, "nothing"),
         (["--out", tmp_path], 2, "is not empty and no training run"),

