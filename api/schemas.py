@@ -11,6 +11,7 @@ from api.wire import Wire
 from knowledge_bases.knowledge_base import KnowledgeBase, RecordedAnswer
 from knowledge_bases.store.documents import DocumentState
 from knowledge_bases.store.operations import JobState
+from knowledge_bases.store.records import Opened
 from knowledge_bases.summary import IngestSummary
 from knowledge_bases.tables import AuditRow
 from rag.types import Answer as RagAnswer
@@ -372,8 +373,8 @@ class AuditEntry(Wire):
     id: str
     sequence: int
     kind: str
-    knowledge_base: str
-    status: str
+    knowledge_base: str | None
+    status: str | None
     created_at: datetime.datetime
     leaf_hash: str
 
@@ -399,13 +400,22 @@ class AuditPage(Wire):
 
 
 class AuditRecord(AuditEntry):
-    """A record with its receipt, and the exact bytes (as text) that the leaf hash is of."""
+    """A record with its payload, and the exact bytes (as text) that the leaf hash is of.
 
-    receipt: dict[str, Any]
+    ``receipt`` is the payload; once it is erased, it and ``salt`` are null. The leaf's
+    ``commitment`` is the HMAC-SHA256 of the payload's canonical JSON (RFC 8785) under the salt.
+    """
+
+    receipt: dict[str, Any] | None
+    salt: str | None
     canonical: str
 
     @classmethod
-    def of(cls, row: AuditRow) -> "AuditRecord":
+    def of(cls, row: AuditRow, opened: Opened | None) -> "AuditRecord":
         """Make one from the inside."""
-        entry = AuditEntry.listed(row).model_dump()
-        return cls(**entry, receipt=json.loads(row.receipt), canonical=row.receipt)
+        return cls(
+            **AuditEntry.listed(row).model_dump(),
+            receipt=json.loads(opened.payload) if opened else None,
+            salt=opened.salt.hex() if opened else None,
+            canonical=row.leaf,
+        )

@@ -195,6 +195,22 @@ class TantivyIndex:
         found = [(int(chunk or 0), score) for chunk, (score, _) in zip(chunks, hits, strict=True)]
         return sorted(found, key=lambda hit: (-hit[1], hit[0]))
 
+    def held(self, ids: Sequence[int]) -> set[int]:
+        """Return which of these chunk ids are in the index.
+
+        Raises:
+            IndexCorrupt: a file went missing or is damaged.
+        """
+        searcher = self._index.searcher()
+        if not len(ids) or not searcher.num_docs:
+            return set()
+        try:
+            hits = searcher.search(self._chunks(ids), len(ids), count=False).hits
+            found = searcher.fast_field_values("chunk", [address for _, address in hits])
+        except (OSError, ValueError) as error:
+            raise IndexCorrupt(f"can't search {self.directory} ({error}): {_REBUILD}") from error
+        return {int(chunk) for chunk in found if chunk is not None}
+
     def _any_of(self, terms: Sequence[str], searcher: tantivy.Searcher) -> Query:
         """Return the disjunction of a query's terms and of its neighbouring pairs of terms."""
         distinct = list(dict.fromkeys(terms))

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from knowledge_bases import recording
 from knowledge_bases.knowledge_base import KnowledgeBase
 from rag.calibration import BUNDLED, WRITTEN
 from rag.decide import FEATURES, WRITTEN_FEATURES, evidence
@@ -98,7 +99,7 @@ def calibrate(
 ) -> dict[str, Any]:
     """Answer the questions, fit which answers are served, and write a calibration file.
 
-    Nothing is recorded: these are trials, not answers that anyone is given.
+    The answers are not recorded, being trials that nobody is given; the calibration is.
 
     Args:
         base: the knowledge base that the questions are about.
@@ -115,6 +116,7 @@ def calibrate(
         TrainingDataError: it has unusable rows.
         UsageError: there are too few right or too few wrong answers to learn from, or an adapter
             writes, whose decision is its own.
+        RecordError: the log refused the record of the calibration.
     """
     rows = read_rows(path)
     home = base.home
@@ -185,7 +187,18 @@ def calibrate(
         "questions": len(rows),
         "command": "rag calibrate",
     }
-    write_file(out, (json.dumps(content, indent=1) + "\n").encode())
+    written = (json.dumps(content, indent=1) + "\n").encode()
+    home.record(
+        recording.calibration(
+            base.name,
+            file=out.name,
+            sha256=hashlib.sha256(written).hexdigest(),
+            report=report,
+            questions=content["data"],
+        ),
+        "the calibration could not be logged, so it is not written",
+    )
+    write_file(out, written)
     return {**report, "out": str(out)}
 
 

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from rag.errors import MissingDependency, RagError, StorageError, UsageError
 from rag.settings import Settings
 
-SCHEMA_HEAD = "0002"
+SCHEMA_HEAD = "0003"
 """The newest migration's revision; a test compares it with the migrations folder."""
 
 
@@ -32,6 +32,7 @@ class Database:
     """
 
     def __init__(self, settings: Settings) -> None:
+        self.home = settings.home
         try:
             settings.home.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -69,6 +70,33 @@ class Database:
             session.begin(),
         ):
             yield session
+
+    def compact(self) -> None:
+        """Rewrite the database without what was deleted from it, and empty its WAL.
+
+        What the file system, a disk's firmware or a backup keeps of old blocks is beyond this.
+
+        Raises:
+            StorageError: another process is reading or writing; nothing is lost by that.
+        """
+        with (
+            self.errors(),
+            self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection,
+        ):
+            if self._engine.dialect.name != "sqlite":
+                connection.exec_driver_sql("VACUUM FULL")
+                return
+            connection.exec_driver_sql("PRAGMA temp_store = FILE")  # Else the copy is in memory.
+            try:
+                connection.exec_driver_sql("VACUUM")
+            finally:
+                connection.exec_driver_sql("PRAGMA temp_store = MEMORY")
+            busy = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").scalar()
+            if busy:
+                raise StorageError(
+                    f"{self.url.render_as_string()} is in use, so its WAL keeps what was deleted; "
+                    "try again when others have finished"
+                )
 
     def close(self) -> None:
         """Close all connections."""
@@ -115,6 +143,7 @@ def _engine(url: URL, timeout_seconds: float) -> Engine:
                 "journal_mode = WAL",
                 "synchronous = FULL",  # A logged answer survives a power cut.
                 "foreign_keys = ON",
+                "secure_delete = ON",  # What is erased is overwritten, not only forgotten.
                 "temp_store = MEMORY",
                 "cache_size = -65536",
             ):
@@ -122,7 +151,10 @@ def _engine(url: URL, timeout_seconds: float) -> Engine:
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
-        immediate = connection.get_execution_options().get("begin_immediate")
+        options = connection.get_execution_options()
+        if options.get("isolation_level") == "AUTOCOMMIT":
+            return
+        immediate = options.get("begin_immediate")
         connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
 
     return engine
@@ -142,6 +174,7 @@ def _migrate(engine: Engine, url: URL, home: Path) -> None:
         config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
         with engine.begin() as connection:
             config.attributes["connection"] = connection
+            config.attributes["home"] = home
             try:
                 command.upgrade(config, "head")
             except CommandError as error:

@@ -14,7 +14,7 @@ from knowledge_bases.lifecycle import Lifecycle
 from knowledge_bases.missing import Seen, folder_of, missing
 from knowledge_bases.reading import Failed, Read, Reading
 from knowledge_bases.store import Store
-from knowledge_bases.store.changes import PreparedVersion
+from knowledge_bases.store.changes import PreparedVersion, Withdrawn
 from knowledge_bases.store.documents import UPLOADED, Known, Place
 from knowledge_bases.summary import DEFAULTS, FileResult, IngestOptions, IngestSummary, Progress
 from knowledge_bases.tables import KnowledgeBaseRow
@@ -103,7 +103,7 @@ class Ingest:
         )
         summary.missing = missing(known, () if options.uploaded else folders, seen)
         if options.prune:
-            summary.withdrawn = self._withdraw(summary.missing)
+            summary.withdrawals = self._withdraw(summary.missing)
         self._lifecycle.catch_up()
         summary.seconds = time.monotonic() - started
         return summary
@@ -203,14 +203,13 @@ class Ingest:
         if places:
             self._store.changes.set_places(self._kb.id, places)
 
-    def _withdraw(self, uris: Sequence[str]) -> int:
-        withdrawn = 0
+    def _withdraw(self, uris: Sequence[str]) -> list[Withdrawn]:
+        withdrawn = []
         for uri in uris:
             try:
-                self._store.changes.delete_document(self._kb.id, uri)
+                withdrawn.append(self._store.changes.delete_document(self._kb.id, uri))
             except NotFound:  # Somebody else has withdrawn it meanwhile.
                 continue
-            withdrawn += 1
         return withdrawn
 
     def _flush(

@@ -1,52 +1,55 @@
 """A knowledge base as its users know it: open, ingest, search, ask, and the log of answers."""
 
-import hashlib
-import json
+import logging
 import re
 import shutil
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 from indexer.embed import SentenceEmbedder
 from indexer.generation import Generation
-from knowledge_bases.audit.receipt import answer_receipt, canonical
+from knowledge_bases import recording
+from knowledge_bases.answer_settings import answer_settings, settings_digest
+from knowledge_bases.audit.personal_data import protected
+from knowledge_bases.audit.receipt import answer_receipt, rests_on
 from knowledge_bases.database import Database
 from knowledge_bases.ingest import Ingest
 from knowledge_bases.lifecycle import Lifecycle
+from knowledge_bases.recording import LOCAL
+from knowledge_bases.sources import Sources
 from knowledge_bases.store import Store
+from knowledge_bases.store.changes import Withdrawn
 from knowledge_bases.store.documents import DocumentState
-from knowledge_bases.store.log import NewRecord
+from knowledge_bases.store.log import NewRecord, Recorded
+from knowledge_bases.store.records import Opened
 from knowledge_bases.summary import IngestOptions, IngestSummary, Progress
 from knowledge_bases.tables import AuditRow, KnowledgeBaseRow
 from rag.calibration import Calibration
 from rag.cite import SourceText
-from rag.errors import DigestMismatch, RecordError, StorageError, UsageError
+from rag.errors import (
+    DigestMismatch,
+    NotFound,
+    RagError,
+    RecordError,
+    StorageError,
+    UsageError,
+)
 from rag.generate.choose import Writers, chosen_writers
 from rag.pipeline import Pipeline, checked_question
-from rag.protocols import Embedder, Ids, Reranker, Retriever, Verifier
+from rag.protocols import Embedder, Reranker, Retriever, Verifier
 from rag.retrieve import HybridRetriever
 from rag.settings import Settings
 from rag.types import Answer, Filters, Passage
+from rag.verify.check import Checked, check_text
 from rag.verify.choose import Judges
 
+log = logging.getLogger(__name__)
+
 _NAME = re.compile(r"[^\W_][\w.-]{0,99}")
-_ANSWER_SETTINGS = (
-    "candidates",
-    "fusion",
-    "passages",
-    "generator",
-    "fallback",
-    "verifier",
-    "reranker",
-    "rerank_depth",
-    "beams",
-    "answer_tokens",
-    "answer_threshold",
-    "max_question_chars",
-)
 NO_FILTERS = Filters()
+_CLOSED = "records stay closed while it can't be logged who opens them"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +57,12 @@ class RecordedAnswer:
     """An answer with its place in the log; there is no answer without one."""
 
     answer: Answer
-    record: AuditRow
+    record: Recorded
 
     @property
     def log_size(self) -> int:
         """Records in the log once this one was in it."""
-        return self.record.sequence + 1
+        return self.record.log_size
 
 
 class Home:
@@ -79,6 +82,7 @@ class Home:
         self.store = Store.on(self._database)
         self._given_embedder = embedder
         self._open: dict[int, KnowledgeBase] = {}
+        self._settings_noted = False
 
     @cached_property
     def embedder(self) -> Embedder:
@@ -200,16 +204,130 @@ class Home:
         """
         return self._opened(self.store.kbs.get(name))
 
-    def delete(self, name: str) -> None:
+    def delete(self, name: str, *, actor: str = LOCAL) -> Recorded:
         """Delete a knowledge base and its indexes; the log keeps its records.
+
+        The record of the deletion says where it was looked for and not found.
 
         Raises:
             NotFound: there is none of that name.
+            RecordError: it is deleted, but the log refused the record of that.
+            StorageError: something of it could not be removed.
         """
         row = self.store.kbs.get(name)
+        counts = self.store.kbs.counts(row.id)
         self._open.pop(row.id, None)
         self.store.kbs.delete(row.id)
-        shutil.rmtree(self.folder(row), ignore_errors=True)
+        folder = self.folder(row)
+        shutil.rmtree(folder, ignore_errors=True)
+        gone = recording.knowledge_base_deletion(
+            self.store,
+            row,
+            counts,
+            folder_left=folder.exists(),
+            open_here=row.id in self._open,
+            actor=actor,
+        )
+        return self.record(gone, f"knowledge base {name!r} is deleted, but that was not logged")
+
+    def check(
+        self,
+        claim: str,
+        evidence: Sequence[str],
+        question: str | None = None,
+        *,
+        actor: str = LOCAL,
+    ) -> tuple[Checked, Recorded]:
+        """Judge a claim by evidence; the verdict is in the log before anyone sees it.
+
+        Raises:
+            ModelError: the verifier is not there or not usable.
+            DigestMismatch: its weights are not those that its manifest names.
+            RecordError: the log refused the record, so there is no verdict.
+        """
+        checked = check_text(self.verifier, claim, evidence, question)
+        new = recording.check(
+            claim, evidence, question, checked, verifier=self.verifier.digest, actor=actor
+        )
+        return checked, self.record(new, "the verdict could not be logged, so it is withheld")
+
+    def read_record(self, row: AuditRow, *, how: str, actor: str = LOCAL) -> Opened | None:
+        """Open a record's payload; that somebody did is in the log before they see it.
+
+        Returns:
+            None once it is erased; then there was nothing to see, and nothing is logged.
+
+        Raises:
+            DigestMismatch: the payload is not what the record's leaf commits to.
+            RecordError: the log refused the record of that, so it stays closed.
+        """
+        opened = self.store.log.opened(row)
+        if opened is not None:
+            new = recording.reading([row.id], how=how, actor=actor, kb_name=row.kb_name)
+            self.record(new, _CLOSED)
+        return opened
+
+    def read_all(
+        self, size: int, *, how: str, kb_name: str | None = None, actor: str = LOCAL
+    ) -> Recorded:
+        """Log that somebody is about to read the payloads of the log's first records.
+
+        Raises:
+            RecordError: the log refused the record of that, so they stay closed.
+        """
+        new = recording.reading([], how=how, actor=actor, kb_name=kb_name, log_size=size)
+        return self.record(new, _CLOSED)
+
+    def record(self, new: NewRecord, otherwise: str) -> Recorded:
+        """Append to the log what must not happen unlogged.
+
+        Args:
+            new: the record.
+            otherwise: what it means that it could not be logged, in one clause.
+
+        Raises:
+            RecordError: the log refused it.
+        """
+        try:
+            return self.append(new)
+        except (StorageError, DigestMismatch) as error:
+            raise RecordError(f"{otherwise}: {error}") from error
+
+    def append(self, new: NewRecord) -> Recorded:
+        """Append to the log, personal data in questions treated as the settings say.
+
+        Raises:
+            StorageError: the log refused it.
+            MissingDependency: the settings ask for what isn't installed.
+        """
+        if "question" in new.payload:
+            new = replace(new, payload=protected(new.payload, self.settings.personal_data))
+        return self.store.log.append(new)
+
+    def note_settings(self) -> None:
+        """Log that the settings that shape answers are no longer those of the answers before.
+
+        Raises:
+            RecordError: the log refused the record of that.
+        """
+        if self._settings_noted:
+            return
+        own, before = settings_digest(self.settings), self._settings_before()
+        if before not in (None, own):
+            new = recording.settings_change(answer_settings(self.settings), own, before)
+            self.record(new, "the settings changed, but that could not be logged")
+        self._settings_noted = True
+
+    def _settings_before(self) -> str | None:
+        """Return the digest of the settings of the newest question whose record says."""
+        for row in self.store.log.all(kinds=("answer", "refusal", "settings"), limit=20):
+            try:
+                payload = self.store.log.payload(row)
+            except DigestMismatch:
+                continue  # `rag doctor` says more.
+            if payload:
+                return str(payload["settings_sha256"])
+        return None
 
     def folder(self, row: KnowledgeBaseRow) -> Path:
         """Return where a knowledge base's index generations lie."""
@@ -271,12 +389,16 @@ class KnowledgeBase:
             UsageError: documents are to be pruned, but no folder is given.
             DigestMismatch: the knowledge base was made with another embedder.
             StorageError: the disk or the database refused a write.
+            RecordError: what was to be pruned is withdrawn, but the log refused the record of it.
         """
         run = Ingest(
             self.store, self.row, self.lifecycle, self._checked_embedder(), self.home.settings
         )
         options = IngestOptions(tuple(tags), replace, prune, uploaded)
-        return run.run(paths, options=options, progress=progress)
+        summary = run.run(paths, options=options, progress=progress)
+        for gone in summary.withdrawals:
+            self._record_deletion(gone, LOCAL)
+        return summary
 
     def documents(
         self, *, limit: int | None = None, after: str | None = None
@@ -309,18 +431,41 @@ class KnowledgeBase:
         """
         self.store.documents.require(self.row.id, uris)
 
-    def delete_document(self, uri: str) -> int:
+    def delete_document(self, uri: str, *, actor: str = LOCAL) -> int:
         """Take a document out of every search at once and return how many chunks went.
 
-        Its versions stay, so that citations in the log still resolve.
+        Its versions stay, so that citations in the log still resolve. The record of the deletion
+        says where it was looked for and not found; where an earlier try ended before that was
+        logged, it is logged now.
 
         Raises:
             NotFound: there is none of that URI.
+            RecordError: no search finds it any more, but the log refused the record of that.
+            StorageError: something of it is still found.
         """
-        retired = self.store.changes.delete_document(self.row.id, uri)
-        # Search leaves it out from here on; this only clears the index files of it.
-        self.lifecycle.catch_up()
-        return retired
+        try:
+            gone = self.store.changes.delete_document(self.row.id, uri)
+        except NotFound:
+            earlier = self.store.changes.withdrawn(self.row.id, uri)
+            if earlier is None or self._deletion_is_logged(earlier):
+                raise
+            gone = earlier
+        self._record_deletion(gone, actor)
+        return gone.retired
+
+    def _record_deletion(self, gone: Withdrawn, actor: str) -> None:
+        # Search leaves it out already; the lifecycle clears the index files of it.
+        new = recording.document_deletion(self.store, self.row, self.lifecycle, gone, actor=actor)
+        self.home.record(
+            new, f"no search finds {gone.uri!r} any more, but that was not logged; delete it again"
+        )
+
+    def _deletion_is_logged(self, gone: Withdrawn) -> bool:
+        sequences = self.store.log.citing(self.name, gone.uri, read=True)
+        records = (self.store.log.at(sequence) for sequence in reversed(sequences))
+        return any(
+            record.kind == "deletion" and record.created_at >= gone.deleted_at for record in records
+        )
 
     def search(self, query: str, *, k: int = 10, filters: Filters = NO_FILTERS) -> list[Passage]:
         """Return the best passages for a query.
@@ -341,9 +486,11 @@ class KnowledgeBase:
         return self.store.chunks.passages(self.row.id, chunk_ids)
 
     def ask(
-        self, question: str, *, filters: Filters = NO_FILTERS, asker: str = "local"
+        self, question: str, *, filters: Filters = NO_FILTERS, asker: str = LOCAL
     ) -> RecordedAnswer:
         """Answer a question; the answer is in the log before anyone sees it.
+
+        A question that ends in an error is logged, too, as far as the log takes it.
 
         Raises:
             QuestionError: the question is empty or too long.
@@ -351,26 +498,47 @@ class KnowledgeBase:
             GenerationTimeout: writing took too long, and no answer that is served was written.
             RecordError: the log refused the record, so there is no answer.
         """
+        try:
+            return self._asked(question, filters, asker)
+        except RecordError:
+            raise  # The log takes nothing at the moment.
+        except RagError as error:
+            self._record_refusal(error, question, filters, asker)
+            raise
+
+    def _asked(self, question: str, filters: Filters, asker: str) -> RecordedAnswer:
         self.require_documents(filters.documents)
+        self.home.note_settings()
         generation = self.lifecycle.current()
         answer = self._pipeline(generation).ask(question, filters)
         receipt = answer_receipt(
             answer,
             kb_name=self.name,
-            settings_digest=self._settings_digest(),
+            settings_digest=settings_digest(self.home.settings),
             embedder=f"{self.row.embedder} {self.row.embedder_digest}",
             generation=generation.manifest.number,
             generation_digest=generation.digest,
             asker=asker,
             filters=filters,
         )
-        new = NewRecord("answer", self.name, answer.status, receipt)
+        new = NewRecord("answer", self.name, answer.status, receipt, rests_on(receipt), asker)
+        record = self.home.record(new, "the answer could not be logged, so it is withheld")
+        return RecordedAnswer(answer, record)
+
+    def _record_refusal(self, error: RagError, question: str, filters: Filters, asker: str) -> None:
+        new = recording.refusal(
+            error,
+            kb_name=self.name,
+            question=question,
+            filters=filters,
+            asker=asker,
+            settings_digest=settings_digest(self.home.settings),
+            most_chars=self.home.settings.max_question_chars,
+        )
         try:
-            return RecordedAnswer(answer, self.store.log.append(new, canonical))
-        except StorageError as error:
-            raise RecordError(f"the answer could not be logged, so it is withheld: {error}") from (
-                error
-            )
+            self.home.append(new)
+        except RagError as refused:  # Whoever asked gets the error that the question ended in.
+            log.error("a refusal could not be logged: %s", refused)
 
     def trials(self, question: str) -> list[Answer]:
         """Return each writer's answer, served or not; for calibration, so nothing is recorded.
@@ -385,7 +553,7 @@ class KnowledgeBase:
     def _pipeline(self, generation: Generation, *, on_trial: bool = False) -> Pipeline:
         """The line from question to answer over what a receipt names as searched."""
         return self.home.pipeline(
-            source=_Sources(self),
+            source=Sources(self.store, self.row.id),
             retriever=self._retriever(generation),
             knowledge_base=self.name,
             on_trial=on_trial,
@@ -407,39 +575,9 @@ class KnowledgeBase:
             self._checked_embedder(),
             generation.vectors,
             generation.lexical,
-            _Sources(self),
+            Sources(self.store, self.row.id),
             candidates=settings.candidates,
             method=settings.fusion,
             dense_weight=self.home.calibration.dense_weight,
             rank_share=self.home.calibration.rank_share,
         )
-
-    def _settings_digest(self) -> str:
-        shaping = {name: getattr(self.home.settings, name) for name in _ANSWER_SETTINGS}
-        return hashlib.sha256(json.dumps(shaping, sort_keys=True).encode()).hexdigest()
-
-
-class _Sources:
-    """A knowledge base's chunks and texts as retrieval and citing need them."""
-
-    def __init__(self, kb: KnowledgeBase) -> None:
-        self._store = kb.store
-        self._kb_id = kb.row.id
-
-    def passages(self, chunk_ids: Sequence[int]) -> Mapping[int, Passage]:
-        return self._store.chunks.passages(self._kb_id, chunk_ids)
-
-    def allowed(self, filters: Filters) -> tuple[Sequence[int], Ids]:
-        return self._store.chunks.allowed(self._kb_id, filters)
-
-    def slice(self, passage: Passage, start: int, end: int) -> str:
-        return self._store.documents.slice(passage.version_id, start, end)
-
-    def place(self, passage: Passage, offset: int) -> tuple[int | None, str | None]:
-        page = passage.page
-        for mark in self._store.documents.marks(passage.version_id):
-            if mark.start > offset:
-                break
-            if mark.kind in ("page", "slide") and mark.label.isdecimal():
-                page = int(mark.label)
-        return page, passage.section

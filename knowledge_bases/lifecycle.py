@@ -5,14 +5,17 @@ import shutil
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
+from itertools import pairwise
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from indexer.generation import Generation, build, can_continue, publish
 from knowledge_bases.store import Store
+from knowledge_bases.store.shared import now
 from knowledge_bases.tables import KnowledgeBaseRow
 from rag.errors import IndexCorrupt, NotFound, RagError, StorageError
 from rag.settings import Settings
@@ -107,9 +110,49 @@ class Lifecycle:
             self._note(opened)
             return opened
 
+    def at(self, number: int) -> Generation:
+        """Return a generation that is still kept, to search as it was searched then.
+
+        Raises:
+            NotFound: it was removed, or never published.
+            IndexCorrupt: it can't be read; it is left where it is.
+        """
+        with self._lock:
+            if self._opened and self._opened.manifest.number == number:
+                return self._opened
+        if number not in self._numbers():
+            noted = {row.number: row for row in self._store.generations.all(self._kb.id)}
+            removed = noted[number].removed_at if number in noted else None
+            gone = f"was removed on {removed:%Y-%m-%d}" if removed else "is not there"
+            raise NotFound(
+                f"index generation {number} {gone}; RAG_KEEP_GENERATIONS_DAYS keeps them longer"
+            )
+        return Generation(self._path(number), self._settings)
+
+    def remove_old(self) -> list[int]:
+        """Remove all generations but the newest, however long they were to be kept.
+
+        Texts that have been erased from the database may still stand in them.
+
+        Returns:
+            the numbers of those that were removed.
+
+        Raises:
+            StorageError: the disk refused it.
+        """
+        newest = self.catch_up()
+        with self._building_here, self._building(wait=True):
+            return self._remove(
+                [number for number in self._numbers() if number < newest.manifest.number]
+            )
+
     def _note(self, opened: Generation) -> None:
         with self._lock:
             self._opened, self._checked = opened, time.monotonic()
+
+    def older_than(self, generation: Generation) -> int:
+        """Count the generations on disk that came before this one."""
+        return sum(number < generation.manifest.number for number in self._numbers())
 
     def problems(self) -> Iterator[str]:
         """Yield what is wrong with the generations on disk, one line each."""
@@ -195,10 +238,27 @@ class Lifecycle:
             manifest_sha256=opened.digest,
         )
         log.info("published generation %d of knowledge base %d", number, self._kb.id)
-        for old in self._numbers()[: -self._settings.keep_generations]:
-            self._store.generations.mark_removed(self._kb.id, old)
-            shutil.rmtree(self._path(old), ignore_errors=True)
+        self._remove(self._expired())
         return opened
+
+    def _expired(self) -> list[int]:
+        """Return the generations that neither their number nor their age keeps."""
+        noted = self._store.generations.all(self._kb.id)
+        published = {row.number: row.created_at for row in noted}
+        numbers = self._numbers()
+        kept_since = now() - timedelta(days=self._settings.keep_generations_days)
+        return [
+            number
+            for number, following in pairwise(numbers)
+            if number in numbers[: -self._settings.keep_generations]
+            and published.get(following, kept_since) <= kept_since
+        ]
+
+    def _remove(self, numbers: Sequence[int]) -> list[int]:
+        for number in numbers:
+            self._store.generations.mark_removed(self._kb.id, number)
+            shutil.rmtree(self._path(number), ignore_errors=True)
+        return list(numbers)
 
     @contextmanager
     def _building(self, *, wait: bool) -> Iterator[None]:

@@ -4,6 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
+from knowledge_bases.store.changes import Withdrawn
+
 Result = Literal["added", "updated", "unchanged", "failed"]
 
 
@@ -24,7 +26,7 @@ class IngestSummary:
         failed: (uri, reason) pairs.
         embedded: texts that went through the embedder.
         missing: uris of documents that came from the folders given and are no longer in them.
-        withdrawn: how many of these were taken out of the knowledge base.
+        withdrawals: those of them that were taken out of the knowledge base.
     """
 
     added: int = 0
@@ -35,7 +37,12 @@ class IngestSummary:
     seconds: float = 0.0
     failed: list[tuple[str, str]] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
-    withdrawn: int = 0
+    withdrawals: list[Withdrawn] = field(default_factory=list)
+
+    @property
+    def withdrawn(self) -> int:
+        """How many documents were taken out of the knowledge base."""
+        return len(self.withdrawals)
 
 
 @dataclass(frozen=True, slots=True)

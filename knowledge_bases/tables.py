@@ -5,6 +5,7 @@ import datetime
 from sqlalchemy import (
     JSON,
     BigInteger,
+    Boolean,
     Date,
     DateTime,
     ForeignKey,
@@ -211,17 +212,109 @@ class AuditRow(Base):
 
     Attributes:
         sequence: gap-free from 0, the leaf's index in the log.
-        receipt: the canonical JSON (RFC 8785), exactly the bytes that were hashed.
-        leaf_hash: sha256(0x00 || receipt), the leaf hash of RFC 6962.
+        leaf: the canonical JSON (RFC 8785) of `knowledge_bases.audit.leaf.Leaf`, exactly the bytes
+            that were hashed; the columns before it repeat it for listings.
+        leaf_hash: sha256(0x00 || leaf), the leaf hash of RFC 6962, hexadecimal.
     """
 
     __tablename__ = "audit_records"
 
     sequence: Mapped[int] = mapped_column(Key, primary_key=True, autoincrement=False)
     id: Mapped[str] = mapped_column(String(36), unique=True)
-    kind: Mapped[str] = mapped_column(String(40))
-    kb_name: Mapped[str] = mapped_column(String(200), index=True)
-    status: Mapped[str] = mapped_column(String(20))
+    kind: Mapped[str] = mapped_column(String(40), index=True)
+    kb_name: Mapped[str | None] = mapped_column(String(200), index=True)
+    status: Mapped[str | None] = mapped_column(String(60))
     created_at: Mapped[datetime.datetime] = mapped_column(Moment)
     leaf_hash: Mapped[str] = mapped_column(String(64))
-    receipt: Mapped[str] = mapped_column(Text)
+    leaf: Mapped[str] = mapped_column(Text)
+
+
+class AuditPayloadRow(Base):
+    """A record's payload, sealed; see `knowledge_bases.audit.seal`. Gone once it is erased."""
+
+    __tablename__ = "audit_payloads"
+
+    sequence: Mapped[int] = mapped_column(Key, primary_key=True, autoincrement=False)
+    nonce: Mapped[bytes] = mapped_column(LargeBinary)
+    ciphertext: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+class AuditSecretRow(Base):
+    """The key of a record's payload and the salt of its commitment. Gone once it is erased."""
+
+    __tablename__ = "audit_secrets"
+
+    sequence: Mapped[int] = mapped_column(Key, primary_key=True, autoincrement=False)
+    key: Mapped[bytes] = mapped_column(LargeBinary)
+    salt: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+class AuditNodeRow(Base):
+    """The hash of a complete subtree of the log's tree, of level 1 or more.
+
+    It covers the leaves [position << level, position + 1 << level); leaf hashes are level 0.
+    """
+
+    __tablename__ = "audit_nodes"
+    __table_args__ = ({"sqlite_with_rowid": False},)
+
+    level: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    position: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    hash: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+class AuditCitationRow(Base):
+    """A document version that a record rests on; gone once the record's payload is erased.
+
+    ``cited`` is false where it was read (its passage was before the writer) but not cited, and
+    ``document_id`` empty where the record names the document by its URI alone.
+    """
+
+    __tablename__ = "audit_citations"
+    __table_args__ = (Index(None, "kb_name", "document_uri", "version"),)
+
+    sequence: Mapped[int] = mapped_column(Key, primary_key=True, autoincrement=False)
+    document_uri: Mapped[str] = mapped_column(Text, primary_key=True)
+    version: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    kb_name: Mapped[str] = mapped_column(String(200))
+    document_id: Mapped[str] = mapped_column(String(40))
+    cited: Mapped[bool] = mapped_column(Boolean)
+
+
+class AuditSubjectRow(Base):
+    """Whom a record is about, as an HMAC under the home's secret; gone once it is erased."""
+
+    __tablename__ = "audit_subjects"
+
+    sequence: Mapped[int] = mapped_column(Key, primary_key=True, autoincrement=False)
+    subject_hash: Mapped[str] = mapped_column(String(64), primary_key=True, index=True)
+
+
+class AuditCheckpointRow(Base):
+    """A signed checkpoint: ``note`` is its C2SP signed note, ``root`` the tree's at that size."""
+
+    __tablename__ = "audit_checkpoints"
+
+    size: Mapped[int] = mapped_column(Key, primary_key=True, autoincrement=False)
+    root: Mapped[str] = mapped_column(String(64))
+    note: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[datetime.datetime] = mapped_column(Moment)
+
+
+class AuditStateRow(Base):
+    """The log as a whole: one row. Whoever appends locks it, where the database locks rows.
+
+    Attributes:
+        log_id: a UUID; part of every checkpoint's origin.
+        legal_hold: while it is on, nothing is erased and nothing is dropped.
+        retention_days: after which payloads may be dropped; null keeps them.
+        last_pruned: when that was last done.
+    """
+
+    __tablename__ = "audit_state"
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    log_id: Mapped[str] = mapped_column(String(36))
+    legal_hold: Mapped[bool] = mapped_column(Boolean)
+    retention_days: Mapped[int | None] = mapped_column(Integer)
+    last_pruned: Mapped[datetime.datetime | None] = mapped_column(Moment)

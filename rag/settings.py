@@ -46,6 +46,10 @@ class Settings(BaseSettings):
     exact_below: int = Field(default=100_000, ge=0)
     """Up to this many chunks the dense index is exact; from here on HNSW."""
     keep_generations: int = Field(default=2, ge=1)
+    """So many of the newest index generations are kept, whatever their age."""
+    keep_generations_days: float = Field(default=0.0, ge=0)
+    """Older ones are kept for so many days after the next was published, so that answers can be
+    replayed on them; each takes as much room as the index. 0 keeps none for that."""
 
     candidates: int = Field(default=50, ge=1, le=1000)
     """Passages each retriever gives to fusion."""
@@ -66,6 +70,11 @@ class Settings(BaseSettings):
     calibration: Path | None = None
     """Calibration file; default: the bundled one."""
 
+    personal_data: Literal["off", "mark", "mask"] = "off"
+    """What is done with e-mail addresses, phone and account numbers and the like in questions
+    before they are stored: nothing, counting them, or masking them as well. The search sees the
+    question as asked."""
+
     max_question_chars: int = Field(default=4_000, ge=1)
     max_file_bytes: int = Field(default=256 * 2**20, ge=1)
     """Largest single file that is read."""
@@ -82,6 +91,16 @@ class Settings(BaseSettings):
     """Most bytes an archive or a zipped office document may expand to."""
     load_max_members: int = Field(default=20_000, ge=1)
     """Most files in one archive."""
+
+    checkpoint_leaves: int = Field(default=1000, ge=1)
+    """A checkpoint of the log is signed after this many records at the latest."""
+    checkpoint_seconds: float = Field(default=3600.0, gt=0)
+    """And this long after the last one, if anything was recorded since."""
+    checkpoint_dir: Path | None = None
+    """Folder that checkpoints are also written to, best one that this service can't change back:
+    a mount that only takes new files, a repository, another machine's."""
+    checkpoint_url: str | None = Field(default=None, pattern=r"^https?://[^\s/@]+(/\S*)?$")
+    """Where each checkpoint is also posted, as text/plain."""
 
     @model_validator(mode="after")
     def _overlap_below_length(self) -> "Settings":

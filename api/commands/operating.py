@@ -40,7 +40,7 @@ def audit_list(
     for entry in entries:
         typer.echo(
             f"{entry.sequence:6}  {entry.id}  {entry.created_at:%Y-%m-%d %H:%M:%S}  "
-            f"{entry.status:9}  {entry.knowledge_base}"
+            f"{entry.kind:11}  {entry.status or '':9}  {entry.knowledge_base or ''}"
         )
     if not entries:
         typer.echo("the log is empty")
@@ -48,19 +48,28 @@ def audit_list(
 
 @audit.command("show")
 def audit_show(record_id: str, home: HomeOption = None, as_json: JsonOption = False) -> None:
-    """Show one record with its receipt; the beginning of its id will do."""
+    """Show one record with its payload; the beginning of its id will do.
+
+    That somebody opened it is recorded, too.
+    """
     import json
 
     from api.schemas import AuditRecord
 
     with opened(home) as found:
-        record = AuditRecord.of(found.store.log.find(record_id))
+        row = found.store.log.find(record_id)
+        record = AuditRecord.of(row, found.read_record(row, how="show"))
     if as_json:
         emit(record)
         return
-    for key, value in record.model_dump(mode="json", exclude={"receipt", "canonical"}).items():
+    for key, value in record.model_dump(
+        mode="json", exclude={"receipt", "salt", "canonical"}
+    ).items():
         typer.echo(f"{key:16} {value}")
-    typer.echo(json.dumps(record.receipt, indent=2, ensure_ascii=False))
+    if record.receipt is None:
+        typer.echo("its payload was erased")
+    else:
+        typer.echo(json.dumps(record.receipt, indent=2, ensure_ascii=False))
 
 
 @audit.command("export")
@@ -70,15 +79,18 @@ def audit_export(
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Write the log to a JSONL file, oldest first."""
+    """Write the log to a JSONL file, oldest first; that somebody did is recorded, too."""
     from api.batch import Output, check_output
     from api.schemas import AuditRecord
 
     check_output(file)
     written = 0
     with opened(home) as found, Output(file) as output:
-        for row in found.store.log.all(kb_name=kb, oldest_first=True):
-            output.write(AuditRecord.of(row).model_dump(mode="json"))
+        log = found.store.log
+        size = log.size()
+        found.read_all(size, how="export", kb_name=kb)
+        for row in log.all(kb_name=kb, before=size, oldest_first=True):
+            output.write(AuditRecord.of(row, log.opened(row)).model_dump(mode="json"))
             written += 1
     if as_json:
         emit({"records": written, "file": str(file)})

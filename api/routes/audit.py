@@ -28,10 +28,14 @@ def list_records(
     )
 
 
-@router.get("/{record_id}", responses=problems(404, 422))
+@router.get("/{record_id}", responses=problems(404, 422, 500, 507))
 def show_record(
     record_id: Annotated[str, Path(description="The record's id: an answer's answer_id.")],
     home: HomeParam,
 ) -> AuditRecord:
-    """Show a record with its receipt and the exact text its leaf hash is of."""
-    return AuditRecord.of(home.store.log.get(record_id))
+    """Show a record with its payload and the exact text its leaf hash is of.
+
+    That somebody opened it is recorded, too.
+    """
+    row = home.store.log.get(record_id)
+    return AuditRecord.of(row, home.read_record(row, how="show"))

@@ -6,12 +6,15 @@ from api.errors import problems
 from api.requests import CheckRequest
 from api.routes.shared import HomeParam, JsonOnly
 from api.verdicts import Check
-from rag.verify.check import check_text
 
 router = APIRouter(tags=["questions"])
 
 
-@router.post("/check", dependencies=[JsonOnly], responses=problems(400, 413, 415, 422, 503))
+@router.post("/check", dependencies=[JsonOnly], responses=problems(400, 413, 415, 422, 503, 507))
 def check(body: CheckRequest, home: HomeParam) -> Check:
-    """Judge each sentence of a claim by the evidence given with it; nothing is stored."""
-    return Check.of(check_text(home.verifier, body.claim, body.evidence, body.question))
+    """Judge each sentence of a claim by the evidence given with it.
+
+    The verdict is in the log before it is sent, as an answer is.
+    """
+    checked, _ = home.check(body.claim, body.evidence, body.question)
+    return Check.of(checked)

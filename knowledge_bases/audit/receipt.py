@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import rfc8785
@@ -11,6 +11,22 @@ import rag
 from rag.types import Answer, Draft, Filters, Passage, Token, Verdict
 
 SCHEMA = "grounded-rag/receipt/1"
+
+
+@dataclass(frozen=True, slots=True)
+class Cited:
+    """A document version that a record rests on.
+
+    Attributes:
+        document_id: empty where the record names the document by its URI alone.
+        version: its version's number.
+        cited: whether the record cites it; else it was only read.
+    """
+
+    document_uri: str
+    version: int
+    document_id: str = ""
+    cited: bool = True
 
 
 def answer_receipt(
@@ -24,7 +40,7 @@ def answer_receipt(
     asker: str,
     filters: Filters,
 ) -> dict[str, Any]:
-    """Return the receipt of an answer or abstention; the log adds its id, place and time.
+    """Return the receipt of an answer or abstention; its leaf adds id, place in the log and time.
 
     Args:
         answer: as the pipeline returned it, the draft of an abstention included.
@@ -43,12 +59,7 @@ def answer_receipt(
         "knowledge_base": kb_name,
         "asker": asker,
         "question": answer.question,
-        "filters": {
-            "documents": list(filters.documents),
-            "tags": list(filters.tags),
-            "since": filters.since.isoformat() if filters.since else None,
-            "until": filters.until.isoformat() if filters.until else None,
-        },
+        "filters": limits(filters),
         "status": answer.status,
         "text": answer.text,
         "reason": answer.decision.reason,
@@ -70,7 +81,7 @@ def answer_receipt(
             }
             for citation in answer.citations
         ],
-        "verdicts": [_verdict(verdict) for verdict in answer.verdicts],
+        "verdicts": [judged(verdict) for verdict in answer.verdicts],
         "decision": {
             "probability": answer.decision.probability,
             "threshold": answer.decision.threshold,
@@ -79,7 +90,7 @@ def answer_receipt(
             {
                 "models": dict(attempt.models),
                 "draft": _draft(attempt.draft),
-                "verdicts": [_verdict(verdict) for verdict in attempt.verdicts],
+                "verdicts": [judged(verdict) for verdict in attempt.verdicts],
                 "decision": {
                     "probability": attempt.decision.probability,
                     "threshold": attempt.decision.threshold,
@@ -92,20 +103,43 @@ def answer_receipt(
     }
 
 
-def canonical(receipt: Mapping[str, Any]) -> bytes:
-    """Return the canonical JSON bytes of a receipt (RFC 8785)."""
-    return rfc8785.dumps(dict(receipt))
+def limits(filters: Filters) -> dict[str, Any]:
+    """Return what is kept of what a search was limited to."""
+    return {
+        "documents": list(filters.documents),
+        "tags": list(filters.tags),
+        "since": filters.since.isoformat() if filters.since else None,
+        "until": filters.until.isoformat() if filters.until else None,
+    }
 
 
-def leaf_hash(receipt: bytes) -> str:
-    """Return the Merkle leaf hash of canonical receipt bytes (RFC 6962, section 2.1)."""
-    return hashlib.sha256(b"\x00" + receipt).hexdigest()
+def rests_on(receipt: Mapping[str, Any]) -> tuple[Cited, ...]:
+    """Return the document versions that a receipt's answer cites, then those it only read."""
+    found: dict[tuple[str, int], Cited] = {}
+    for kind in ("citations", "passages"):
+        for place in receipt[kind]:
+            uri, version = place["document"], place["version"]
+            found.setdefault(
+                (uri, version),
+                Cited(uri, version, place.get("document_id", ""), kind == "citations"),
+            )
+    return tuple(found.values())
+
+
+def canonical(payload: Mapping[str, Any]) -> bytes:
+    """Return the canonical JSON bytes of a receipt or another payload (RFC 8785).
+
+    Raises:
+        ValueError: it holds what JSON can't: NaN, an integer beyond 2**53, broken Unicode.
+    """
+    return rfc8785.dumps(dict(payload))
 
 
 def _passage(passage: Passage) -> dict[str, Any]:
     return {
         "chunk_id": passage.chunk_id,
         "document": passage.document.uri,
+        "document_id": passage.document.id,
         "version": passage.version,
         "start": passage.start,
         "end": passage.end,
@@ -126,7 +160,8 @@ def _draft(draft: Draft) -> dict[str, Any]:
     }
 
 
-def _verdict(verdict: Verdict) -> dict[str, Any]:
+def judged(verdict: Verdict) -> dict[str, Any]:
+    """Return what is kept of a verdict."""
     return {
         "claim": verdict.claim.text,
         "citations": list(verdict.claim.citations),

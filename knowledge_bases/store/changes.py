@@ -1,5 +1,6 @@
 """Every change of the searchable documents, each in one transaction."""
 
+import datetime
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -44,6 +45,27 @@ class PreparedVersion:
     tags: tuple[str, ...]
     place: Place | None = None
     replaces: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Withdrawn:
+    """A document that was taken out of every search.
+
+    Attributes:
+        revision: of the knowledge base, with that in it.
+        retired: chunks that went out of search just now.
+        versions: how many are stored, of which ``newest_version`` is the last one's number.
+        chunk_ids: of all its versions.
+    """
+
+    document_id: int
+    uri: str
+    deleted_at: datetime.datetime
+    revision: int
+    retired: int
+    versions: int
+    newest_version: int
+    chunk_ids: tuple[int, ...]
 
 
 class Changes:
@@ -115,11 +137,8 @@ class Changes:
                     .values(source_path=place.path, source_folder=place.folder)
                 )
 
-    def delete_document(self, kb_id: int, uri: str) -> int:
+    def delete_document(self, kb_id: int, uri: str) -> Withdrawn:
         """Take a document out of every search; its versions stay for old citations.
-
-        Returns:
-            How many chunks went out of search.
 
         Raises:
             NotFound: no live document has that URI.
@@ -137,7 +156,42 @@ class Changes:
                 raise NotFound(f"there is no document {uri!r} here; `rag doc list` shows them all")
             kb.revision += 1
             document.deleted_at = now()
-            return _retire(session, document.id, kb.revision)
+            retired = _retire(session, document.id, kb.revision)
+            return _withdrawn(session, document, kb.revision, retired)
+
+    def withdrawn(self, kb_id: int, uri: str) -> Withdrawn | None:
+        """Return a document that is deleted; None where there is none of that URI, or a live one.
+
+        Raises:
+            NotFound: the knowledge base was deleted meanwhile.
+        """
+        with self._database.write() as session:
+            kb = locked_kb(session, kb_id)
+            document = session.scalar(
+                select(DocumentRow).where(
+                    DocumentRow.kb_id == kb_id,
+                    DocumentRow.uri == uri,
+                    DocumentRow.deleted_at.is_not(None),
+                )
+            )
+            return _withdrawn(session, document, kb.revision, 0) if document else None
+
+
+def _withdrawn(session: Session, document: DocumentRow, revision: int, retired: int) -> Withdrawn:
+    of_it = ChunkRow.document_id == document.id
+    numbers = list(
+        session.scalars(select(VersionRow.number).where(VersionRow.document_id == document.id))
+    )
+    return Withdrawn(
+        document_id=document.id,
+        uri=document.uri,
+        deleted_at=document.deleted_at or now(),
+        revision=revision,
+        retired=retired,
+        versions=len(numbers),
+        newest_version=max(numbers, default=0),
+        chunk_ids=tuple(session.scalars(select(ChunkRow.id).where(of_it))),
+    )
 
 
 def _add_version(session: Session, kb_id: int, revision: int, prepared: PreparedVersion) -> Outcome:

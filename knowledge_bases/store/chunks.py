@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, func, select
 
 from indexer.generation import IndexedChunk
 from knowledge_bases.database import Database
@@ -47,7 +47,25 @@ class Chunks:
             kb_id: the knowledge base they must belong to.
             chunk_ids: which.
         """
-        found = {}
+        found = self._passages(kb_id, chunk_ids)
+        return {chunk.id: passage for chunk, passage in found if chunk.retired_revision is None}
+
+    def passages_at(
+        self, kb_id: int, chunk_ids: Sequence[int], revision: int
+    ) -> dict[int, Passage]:
+        """Return chunks as `passages` would have at an earlier revision."""
+        return {
+            chunk.id: passage
+            for chunk, passage in self._passages(kb_id, chunk_ids)
+            if chunk.revision <= revision
+            and (chunk.retired_revision is None or chunk.retired_revision > revision)
+        }
+
+    def passages_ever(self, kb_id: int, chunk_ids: Sequence[int]) -> dict[int, Passage]:
+        """Return chunks as passages, also those that have gone out of search but are stored."""
+        return {chunk.id: passage for chunk, passage in self._passages(kb_id, chunk_ids)}
+
+    def _passages(self, kb_id: int, chunk_ids: Sequence[int]) -> Iterator[tuple[ChunkRow, Passage]]:
         with self._database.read() as session:
             for part in parts(chunk_ids):
                 query = (
@@ -64,31 +82,47 @@ class Chunks:
                     .where(ChunkRow.id.in_(part))
                 )
                 for chunk, uri, title, number, text_sha256 in session.execute(query):
-                    if chunk.kb_id != kb_id or chunk.retired_revision is not None:
+                    if chunk.kb_id != kb_id:
                         continue
-                    found[chunk.id] = Passage(
-                        chunk_id=chunk.id,
-                        document=Document(str(chunk.document_id), uri, title),
-                        version=number,
-                        version_id=chunk.version_id,
-                        start=chunk.start,
-                        end=chunk.end,
-                        text=chunk.text,
-                        before=chunk.before,
-                        after=chunk.after,
-                        section=chunk.section,
-                        page=chunk.page,
-                        text_sha256=text_sha256,
-                        score=0.0,
-                        context=chunk.context,
+                    yield (
+                        chunk,
+                        Passage(
+                            chunk_id=chunk.id,
+                            document=Document(str(chunk.document_id), uri, title),
+                            version=number,
+                            version_id=chunk.version_id,
+                            start=chunk.start,
+                            end=chunk.end,
+                            text=chunk.text,
+                            before=chunk.before,
+                            after=chunk.after,
+                            section=chunk.section,
+                            page=chunk.page,
+                            text_sha256=text_sha256,
+                            score=0.0,
+                            context=chunk.context,
+                        ),
                     )
-        return found
 
-    def allowed(self, kb_id: int, filters: Filters) -> tuple[list[int], Ids]:
-        """Return the document ids and the sorted live chunk ids that pass the filters."""
-        query = select(DocumentRow.id).where(
-            DocumentRow.kb_id == kb_id, DocumentRow.deleted_at.is_(None)
-        )
+    def allowed(
+        self, kb_id: int, filters: Filters, revision: int | None = None
+    ) -> tuple[list[int], Ids]:
+        """Return the document ids and the sorted live chunk ids that pass the filters.
+
+        Args:
+            kb_id: the knowledge base.
+            filters: compared with the dates and tags that documents have now.
+            revision: chunks live at that one instead.
+        """
+        query = select(DocumentRow.id).where(DocumentRow.kb_id == kb_id)
+        live: tuple[ColumnElement[bool], ...] = (ChunkRow.retired_revision.is_(None),)
+        if revision is None:
+            query = query.where(DocumentRow.deleted_at.is_(None))
+        else:
+            live = (
+                ChunkRow.revision <= revision,
+                live[0] | (ChunkRow.retired_revision > revision),
+            )
         if filters.since:
             query = query.where(DocumentRow.date >= filters.since)
         if filters.until:
@@ -104,9 +138,7 @@ class Chunks:
             # By document, whose index is narrow; the index on the base holds all its chunks.
             for part in parts(documents):
                 chunks += session.scalars(
-                    select(ChunkRow.id).where(
-                        ChunkRow.document_id.in_(part), ChunkRow.retired_revision.is_(None)
-                    )
+                    select(ChunkRow.id).where(ChunkRow.document_id.in_(part), *live)
                 )
         return documents, np.sort(np.array(chunks, dtype=np.int64))
 
@@ -141,6 +173,19 @@ class Chunks:
                 query = rows.where(ChunkRow.id.in_(part)).order_by(ChunkRow.id)
                 for row in session.execute(query):
                     yield IndexedChunk(*row)
+
+    def count_live_of(self, chunk_ids: Sequence[int]) -> int:
+        """Count which of these chunks search may return."""
+        with self._database.read() as session:
+            return sum(
+                count(
+                    session,
+                    select(func.count(ChunkRow.id)).where(
+                        ChunkRow.id.in_(part), ChunkRow.retired_revision.is_(None)
+                    ),
+                )
+                for part in parts(chunk_ids)
+            )
 
     def count_live(self, kb_id: int) -> int:
         """Count the chunks that search may return."""

@@ -4,7 +4,7 @@ import datetime
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import Select, func, select, tuple_
 
 from indexer.load.loaded import Mark
 from knowledge_bases.database import Database
@@ -51,6 +51,17 @@ class DocumentState:
     content_sha256: str
     text_sha256: str
     created_at: datetime.datetime
+
+
+@dataclass(frozen=True, slots=True)
+class StoredText:
+    """A version's text with what names it."""
+
+    document: Document
+    version: int
+    version_id: int
+    text_sha256: str
+    text: str
 
 
 class Documents:
@@ -181,6 +192,37 @@ class Documents:
             )
         if found is None:
             raise NotFound(f"document version {version_id} is no longer stored")
+        return found
+
+    def stored(
+        self, kb_id: int, versions: Sequence[tuple[str, int]]
+    ) -> dict[tuple[str, int], StoredText]:
+        """Return the texts of versions, by (URI, number), also of deleted documents.
+
+        Those no longer stored are left out.
+        """
+        found = {}
+        with self._database.read() as session:
+            for part in parts(sorted(set(versions))):
+                rows = session.execute(
+                    select(
+                        DocumentRow.id,
+                        DocumentRow.uri,
+                        DocumentRow.title,
+                        VersionRow.number,
+                        VersionRow.id,
+                        VersionRow.text_sha256,
+                        VersionRow.text,
+                    )
+                    .join(VersionRow, VersionRow.document_id == DocumentRow.id)
+                    .where(
+                        DocumentRow.kb_id == kb_id,
+                        tuple_(DocumentRow.uri, VersionRow.number).in_(part),
+                    )
+                )
+                for key, uri, title, number, version_id, text_sha256, text in rows:
+                    document = Document(str(key), uri, title)
+                    found[uri, number] = StoredText(document, number, version_id, text_sha256, text)
         return found
 
     def marks(self, version_id: int) -> list[Mark]:

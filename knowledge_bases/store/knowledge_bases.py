@@ -83,6 +83,16 @@ class KnowledgeBases:
             used = select(ChunkRow.input_sha256)
             session.execute(delete(EmbeddingRow).where(EmbeddingRow.input_sha256.not_in(used)))
 
+    def remains(self, kb_id: int) -> tuple[int, int]:
+        """Count all documents and all chunks that are stored of a knowledge base, live or not."""
+        with self._database.read() as session:
+            return (
+                count(
+                    session, select(func.count(DocumentRow.id)).where(DocumentRow.kb_id == kb_id)
+                ),
+                count(session, select(func.count(ChunkRow.id)).where(ChunkRow.kb_id == kb_id)),
+            )
+
     def counts(self, kb_id: int) -> dict[str, int]:
         """Count live documents, all their versions, and live chunks."""
         live = (DocumentRow.kb_id == kb_id, DocumentRow.deleted_at.is_(None))

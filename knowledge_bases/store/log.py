@@ -1,119 +1,239 @@
-"""The log of answers: append-only, gap-free."""
+"""The log: append-only, gap-free, a Merkle tree; all of it that writes."""
 
-import uuid
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from __future__ import annotations
 
-from sqlalchemy import select
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import cast
 
-from knowledge_bases.audit.receipt import leaf_hash
+from sqlalchemy import Insert, Table, delete, insert, select, update
+from sqlalchemy.exc import IntegrityError as SqlIntegrityError
+
+from knowledge_bases.audit import merkle, payloads
+from knowledge_bases.audit.leaf import Leaf
+from knowledge_bases.audit.seal import Sealed, seal
 from knowledge_bases.database import Database
-from knowledge_bases.store.shared import now
-from knowledge_bases.tables import AuditRow
-from rag.errors import NotFound, UsageError
+from knowledge_bases.store.group_commit import GroupCommit
+from knowledge_bases.store.log_reading import LogReading
+from knowledge_bases.store.log_tree import LogTree, Nodes, size_of
+from knowledge_bases.store.records import NewRecord, Recorded
+from knowledge_bases.store.shared import now, parts
+from knowledge_bases.tables import (
+    AuditCitationRow,
+    AuditNodeRow,
+    AuditPayloadRow,
+    AuditRow,
+    AuditSecretRow,
+    AuditStateRow,
+    AuditSubjectRow,
+    Base,
+)
+from rag.errors import DigestMismatch, UsageError
+
+__all__ = ["Log", "NewRecord", "Recorded"]
+
+_MOST_AT_ONCE = 256
+"""Records that share a transaction; more would make those wait that came first."""
+_STATE_ID = 1
 
 
 @dataclass(frozen=True, slots=True)
-class NewRecord:
-    """What a record of the log is made of, before it has its place in it."""
+class _Prepared:
+    """A record, checked and sealed; only its place in the log is missing."""
 
-    kind: str
-    kb_name: str
-    status: str
-    receipt: Mapping[str, Any]
-    id: str = field(default_factory=lambda: str(uuid.uuid4()))
+    new: NewRecord
+    sealed: Sealed
+    payload_bytes: int
+    subject_hash: str | None
 
 
-class Log:
-    """Appends to the log and reads it."""
+class Log(LogReading, LogTree):
+    """Appends to the log, reads it, proves what is in it, and erases payloads."""
 
     def __init__(self, database: Database) -> None:
-        self._database = database
+        super().__init__(database)
+        self._append = GroupCommit(self._written, most=_MOST_AT_ONCE)
 
-    def append(self, new: NewRecord, canonical: Callable[[Mapping[str, Any]], bytes]) -> AuditRow:
-        """Append a record to the log; when this returns, it is on disk.
+    def append(self, new: NewRecord) -> Recorded:
+        """Append a record; when this returns, it is on disk.
 
-        The sequence number is taken inside the write transaction, so it has no gaps.
+        The sequence number is taken inside the write transaction, so it has no gaps and no fork,
+        however many threads and processes append. Threads of one process share transactions.
 
-        Args:
-            new: the record.
-            canonical: a receipt to its canonical JSON bytes.
+        Raises:
+            RecordError: the payload has not the shape of its kind.
+            StorageError: the database refused it; then nothing of it is in the log.
+            DigestMismatch: the log is damaged, so that nothing can be appended to it.
         """
+        payload = payloads.checked(new.kind, new.payload)
+        sealed = seal(payload, new.id)
+        subject = None if new.subject is None else self.subject_hash(new.subject)
+        return self._append(_Prepared(new, sealed, len(payload), subject))
+
+    def erase(self, sequences: Collection[int]) -> int:
+        """Delete payloads with their keys, salts, citations and subjects, all or none of them.
+
+        Leaves, nodes and so every proof stay. Deleted rows are overwritten in the file
+        (`secure_delete`); `Database.compact` clears what was copied elsewhere in it and its WAL.
+
+        Returns:
+            How many payloads there were.
+
+        Raises:
+            UsageError: there is a legal hold.
+        """
+        erased = 0
         with self._database.write() as session:
-            last = session.scalar(
-                select(AuditRow.sequence).order_by(AuditRow.sequence.desc()).limit(1)
+            state = session.scalars(select(AuditStateRow).with_for_update()).one()
+            if state.legal_hold:
+                raise UsageError("there is a legal hold on the log: nothing may be erased")
+            for part in parts(sorted(sequences)):
+                for table in (AuditSecretRow, AuditPayloadRow, AuditCitationRow, AuditSubjectRow):
+                    done = session.execute(delete(table).where(table.sequence.in_(part)))
+                    if table is AuditSecretRow:
+                        erased += int(done.rowcount)  # type: ignore[attr-defined]
+        return erased
+
+    def set_state(self, **changes: object) -> None:
+        """Change legal hold, retention or the time of the last pruning; see `LogState`."""
+        with self._database.write() as session:
+            session.execute(
+                update(AuditStateRow).where(AuditStateRow.id == _STATE_ID).values(**changes)
             )
-            sequence = 0 if last is None else last + 1
-            created_at = now()
-            receipt = canonical(
+
+    def _written(self, batch: Sequence[_Prepared]) -> list[Recorded]:
+        """Write records in one transaction."""
+        with self._database.write() as session:
+            # SQLite's BEGIN IMMEDIATE has locked others out already; elsewhere this row does.
+            session.execute(_LOCK)
+            size, created_at = size_of(session), now()
+            recorded = []
+            for sequence, prepared in enumerate(batch, start=size):
+                new = prepared.new
+                leaf = Leaf(
+                    new.id,
+                    sequence,
+                    created_at,
+                    new.kind,
+                    new.kb_name,
+                    new.status,
+                    prepared.sealed.commitment,
+                    prepared.payload_bytes,
+                ).canonical()
+                recorded.append(
+                    Recorded(
+                        new.id,
+                        sequence,
+                        new.kind,
+                        new.kb_name,
+                        new.status,
+                        created_at,
+                        merkle.leaf_hash(leaf),
+                        leaf.decode(),
+                    )
+                )
+            hashes = [bytes.fromhex(record.leaf_hash) for record in recorded]
+            nodes = list(merkle.new_nodes(size, hashes, Nodes(session)))
+            try:
+                connection = session.connection()  # The session's own way takes twice as long.
+                for insertion, rows in _rows(batch, recorded, nodes):
+                    if rows:
+                        connection.execute(insertion, rows)
+            except SqlIntegrityError as error:
+                raise DigestMismatch(
+                    f"the log has no place for record {size} ({error.orig}): it was rewritten; run "
+                    "`rag audit verify`"
+                ) from error
+        return recorded
+
+
+def _into(row: type[Base]) -> Insert:
+    return insert(cast(Table, row.__table__))
+
+
+_LOCK = select(AuditStateRow.id).with_for_update()
+_INTO_RECORDS = _into(AuditRow)
+_INTO_PAYLOADS = _into(AuditPayloadRow)
+_INTO_SECRETS = _into(AuditSecretRow)
+_INTO_NODES = _into(AuditNodeRow)
+_INTO_CITATIONS = _into(AuditCitationRow)
+_INTO_SUBJECTS = _into(AuditSubjectRow)
+
+
+def _rows(
+    batch: Sequence[_Prepared],
+    recorded: Sequence[Recorded],
+    nodes: Sequence[tuple[int, int, bytes]],
+) -> list[tuple[Insert, list[dict[str, object]]]]:
+    """Return what goes where."""
+    pairs = list(zip(recorded, batch, strict=True))
+    return [
+        (
+            _INTO_RECORDS,
+            [
                 {
-                    **new.receipt,
-                    "id": new.id,
-                    "sequence": sequence,
-                    "created_at": created_at.isoformat(timespec="microseconds"),
+                    "sequence": record.sequence,
+                    "id": record.id,
+                    "kind": record.kind,
+                    "kb_name": record.kb_name,
+                    "status": record.status,
+                    "created_at": record.created_at,
+                    "leaf_hash": record.leaf_hash,
+                    "leaf": record.leaf,
                 }
-            )
-            row = AuditRow(
-                sequence=sequence,
-                id=new.id,
-                kind=new.kind,
-                kb_name=new.kb_name,
-                status=new.status,
-                created_at=created_at,
-                leaf_hash=leaf_hash(receipt),
-                receipt=receipt.decode(),
-            )
-            session.add(row)
-        return row
-
-    def get(self, record_id: str) -> AuditRow:
-        """Return a record of the log.
-
-        Raises:
-            NotFound: there is none of that id.
-        """
-        with self._database.read() as session:
-            row = session.scalar(select(AuditRow).where(AuditRow.id == record_id))
-        if row is None:
-            raise NotFound(f"there is no record {record_id!r}; `rag audit list` shows them")
-        return row
-
-    def find(self, start: str) -> AuditRow:
-        """Return the record whose id is, or alone begins with, what was given.
-
-        Raises:
-            NotFound: no id begins so.
-            UsageError: several do.
-        """
-        query = select(AuditRow).where(AuditRow.id.startswith(start, autoescape=True)).limit(2)
-        with self._database.read() as session:
-            rows = list(session.scalars(query)) if start else []
-        if len(rows) > 1 and start not in (row.id for row in rows):
-            raise UsageError(f"several records begin with {start!r}; give more of the id")
-        return rows[0] if len(rows) == 1 else self.get(start)
-
-    def all(
-        self,
-        *,
-        kb_name: str | None = None,
-        limit: int | None = None,
-        before: int | None = None,
-        oldest_first: bool = False,
-    ) -> Iterator[AuditRow]:
-        """Stream records of the log, newest first by default.
-
-        Args:
-            kb_name: only this knowledge base's.
-            limit: at most so many.
-            before: only those with a lower sequence number.
-            oldest_first: the other way round.
-        """
-        order = AuditRow.sequence if oldest_first else AuditRow.sequence.desc()
-        query = select(AuditRow).order_by(order).limit(limit)
-        if kb_name is not None:
-            query = query.where(AuditRow.kb_name == kb_name)
-        if before is not None:
-            query = query.where(AuditRow.sequence < before)
-        with self._database.read() as session:
-            yield from session.scalars(query.execution_options(yield_per=500))
+                for record in recorded
+            ],
+        ),
+        (
+            _INTO_PAYLOADS,
+            [
+                {
+                    "sequence": record.sequence,
+                    "nonce": prepared.sealed.nonce,
+                    "ciphertext": prepared.sealed.ciphertext,
+                }
+                for record, prepared in pairs
+            ],
+        ),
+        (
+            _INTO_SECRETS,
+            [
+                {
+                    "sequence": record.sequence,
+                    "key": prepared.sealed.key,
+                    "salt": prepared.sealed.salt,
+                }
+                for record, prepared in pairs
+            ],
+        ),
+        (
+            _INTO_NODES,
+            [
+                {"level": level, "position": position, "hash": found}
+                for level, position, found in nodes
+            ],
+        ),
+        (
+            _INTO_CITATIONS,
+            [
+                {
+                    "sequence": record.sequence,
+                    "kb_name": record.kb_name or "",
+                    "document_uri": cited.document_uri,
+                    "document_id": cited.document_id,
+                    "version": cited.version,
+                    "cited": cited.cited,
+                }
+                for record, prepared in pairs
+                for cited in prepared.new.citations
+            ],
+        ),
+        (
+            _INTO_SUBJECTS,
+            [
+                {"sequence": record.sequence, "subject_hash": prepared.subject_hash}
+                for record, prepared in pairs
+                if prepared.subject_hash is not None
+            ],
+        ),
+    ]

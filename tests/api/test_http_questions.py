@@ -128,7 +128,7 @@ def test_impossible_questions(client: TestClient, wards: str, route: str, text: 
     assert refused.status_code == 422
     assert refused.json()["type"].endswith(":question")
     assert len(refused.text) < 1_000
-    assert records(client) == before
+    assert records(client) == before + (route == "answers"), "a refusal is recorded, too"
 
 
 @pytest.mark.parametrize(
@@ -223,3 +223,24 @@ def test_many_ask_at_once(client: TestClient, wards: str) -> None:
     assert [answer["text"] for answer in answers] == alone * 8
     sizes = sorted(answer["receipt"]["log_size"] for answer in answers)
     assert sizes == list(range(before + 1, before + 33))
+
+
+def test_a_check_is_in_the_log_before_its_verdict_is_sent(client: TestClient) -> None:
+    before = records(client)
+    body = {"claim": "It is 4 g.", "evidence": ["The dose is 4 g."], "question": None}
+    verdict = client.post("/v1/check", json=body).json()
+    assert records(client) == before + 1
+    record = client.get("/v1/audit", params={"limit": 1}).json()["records"][0]
+    assert (record["kind"], record["knowledge_base"]) == ("check", None)
+    payload = client.get(f"/v1/audit/{record['id']}").json()["receipt"]
+    assert (payload["claim"], payload["verdict"]) == ("It is 4 g.", verdict["verdict"])
+
+
+def test_no_record_no_verdict(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise StorageError("the disk is full")
+
+    monkeypatch.setattr(Log, "append", refuse)
+    refused = client.post("/v1/check", json={"claim": "It is 4 g.", "evidence": ["It is 4 g."]})
+    assert refused.status_code == 507
+    assert refused.json()["type"].endswith(":not-recorded")

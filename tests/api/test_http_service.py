@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import json
 import logging
 import re
@@ -11,6 +13,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import rfc8785
 from fastapi.testclient import TestClient
 from pydantic import BaseModel
 
@@ -234,7 +237,13 @@ def test_the_log_is_paged(client: TestClient, wards: str) -> None:
     assert (len(last["records"]), last["next"]) == (1, None)
     assert client.get("/v1/audit", params={"knowledge_base": "none"}).json()["records"] == []
     whole = client.get(f"/v1/audit/{first['records'][0]['id']}").json()
-    assert json.loads(whole["canonical"]) == whole["receipt"]
+    leaf = json.loads(whole["canonical"])
+    assert {key: whole[key] for key in ("id", "sequence", "kind", "status")}.items() <= leaf.items()
+    assert hashlib.sha256(b"\0" + whole["canonical"].encode()).hexdigest() == whole["leaf_hash"]
+    payload = rfc8785.dumps(whole["receipt"])
+    assert hmac.digest(bytes.fromhex(whole["salt"]), payload, "sha256").hex() == leaf["commitment"]
+    read = client.get("/v1/audit", params={"limit": 1}).json()["records"][0]
+    assert (read["kind"], read["sequence"]) == ("read", newest + 1)
     for bad in ({"limit": 0}, {"limit": 10**9}, {"before": -1}, {"before": 10**30}, {"limit": "x"}):
         assert client.get("/v1/audit", params=bad).status_code == 422
     for record_id in ("0", "1" * 31, "%2e%2e%2f%2e%2e%2fx", "%00"):

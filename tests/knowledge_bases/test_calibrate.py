@@ -93,7 +93,10 @@ def test_it_fits_a_file_that_then_decides(wards, home, embedder, questions, tmp_
     report = calibrate(
         wards, questions, out, precision=0.9, progress=lambda *counts: seen.append(counts)
     )
-    assert list(home.store.log.all()) == [], "trials are no answers"
+    (row,) = home.store.log.all()
+    assert row.kind == "calibration", "trials are no answers"
+    logged = home.store.log.payload(row)
+    assert logged["sha256"] == hashlib.sha256(out.read_bytes()).hexdigest()
     assert seen == [(i, 90) for i in range(1, 91)]
     ((digest, own),) = report["writers"].items()
     assert digest.startswith("extractive:")

@@ -74,9 +74,15 @@ def test_a_deleted_document_is_out_of_every_search_at_once(kb, folder):
 
 def test_deletion_does_not_wait_for_the_index(kb, folder, monkeypatch):
     kb.ingest([folder])
-    monkeypatch.setattr(kb.lifecycle, "catch_up", lambda: None)
-    kb.delete_document("dose.txt")
+
+    def fail(**_):
+        raise StorageError("no room for a new index")
+
+    monkeypatch.setattr(kb.lifecycle, "catch_up", fail)
+    with pytest.raises(StorageError, match="no room"):
+        kb.delete_document("dose.txt")
     assert "dose.txt" not in uris(kb.search("paracetamol dose"))
+    assert list(kb.store.log.all(kinds=("deletion",))) == [], "its index files still hold it"
 
 
 def test_a_deleted_document_comes_back_as_its_next_version(kb, folder):
@@ -309,7 +315,8 @@ def test_the_index_of_a_deleted_knowledge_base_is_never_taken_for_another(
     kb.ingest([folder])
     # As if killed between deleting the rows and the folder.
     monkeypatch.setattr("shutil.rmtree", lambda *args, **kwargs: None)
-    home.delete("docs")
+    with pytest.raises(StorageError, match="its index folder"):
+        home.delete("docs")
     again = home.create("docs")
     again.ingest([folder])
     assert "dose.txt" in uris(again.search("paracetamol"))

@@ -1,5 +1,4 @@
 import hashlib
-import json
 import shutil
 from dataclasses import replace
 
@@ -9,11 +8,16 @@ from sqlalchemy import text
 from knowledge_bases.doctor import examine
 from knowledge_bases.knowledge_base import Home
 from rag.calibration import BUNDLED
-from rag.errors import QuestionError, RecordError, StorageError
+from rag.errors import GenerationTimeout, NotFound, QuestionError, RecordError, StorageError
 from rag.generate.choose import Writers
 from rag.pipeline import Writer
 from rag.settings import Settings
-from rag.types import Decision, Draft, Token
+from rag.types import Decision, Draft, Filters, Token
+
+
+def payload(home, recorded):
+    log = home.store.log
+    return log.payload(log.get(recorded.record.id))
 
 
 @pytest.fixture
@@ -31,7 +35,7 @@ def answering(settings, embedder, tmp_path):
 def test_a_record_holds_everything_the_answer_came_from(answering):
     home, base = answering
     recorded = base.ask("What is the maximum dose of paracetamol?", asker="someone")
-    receipt = json.loads(home.store.log.get(recorded.record.id).receipt)
+    receipt = payload(home, recorded)
     answer = recorded.answer
     assert answer.status == "answered"
     assert receipt["question"] == "What is the maximum dose of paracetamol?"
@@ -47,13 +51,13 @@ def test_a_record_holds_everything_the_answer_came_from(answering):
     assert "".join(token[0] for token in receipt["draft"]["tokens"]) == answer.text
     assert receipt["citations"][0]["quote"] == answer.citations[0].quote
     assert receipt["verdicts"][0]["label"] == "supported"
-    assert {"settings_sha256", "decision", "timings_ms", "created_at", "schema"} <= set(receipt)
+    assert {"settings_sha256", "decision", "timings_ms", "schema"} <= set(receipt)
 
 
 def test_the_leaf_hash_is_of_the_stored_bytes(answering):
     _, base = answering
     record = base.ask("What is the maximum dose?").record
-    expected = hashlib.sha256(b"\x00" + record.receipt.encode()).hexdigest()
+    expected = hashlib.sha256(b"\x00" + record.leaf.encode()).hexdigest()
     assert record.leaf_hash == expected
 
 
@@ -64,7 +68,7 @@ def test_abstentions_are_logged_with_their_draft(settings, embedder, tmp_path):
         (tmp_path / "a.txt").write_text("Keep it dry.")
         base.ingest([tmp_path / "a.txt"])
         recorded = base.ask("Is it kept dry?")
-        receipt = json.loads(recorded.record.receipt)
+        receipt = payload(home, recorded)
     assert (receipt["status"], receipt["text"]) == ("abstained", "")
     assert receipt["draft"]["tokens"]
     assert "threshold" in receipt["reason"]
@@ -102,20 +106,53 @@ def test_a_read_only_database_gives_no_answer(answering):
 
 
 @pytest.mark.parametrize(
-    ("question", "why"),
+    ("question", "why", "kept"),
     [
-        ("", "empty"),
-        (" \n\t", "empty"),
-        ("x" * 100_000, "100,000 characters"),
-        ("a\0b", "NUL"),
-        ("\ud800", "broken Unicode"),
+        ("", "empty", ""),
+        (" \n\t", "empty", " \n\t"),
+        ("x" * 100_000, "100,000 characters", "x" * 4_000),
+        ("a\0b", "NUL", "a\0b"),
+        ("\ud800", "broken Unicode", "\\ud800"),
     ],
 )
-def test_bad_questions_are_refused_and_not_logged(answering, question, why):
+def test_bad_questions_are_refused_and_logged_as_refusals(answering, question, why, kept):
     home, base = answering
     with pytest.raises(QuestionError, match=why):
-        base.ask(question)
-    assert list(home.store.log.all()) == []
+        base.ask(question, asker="someone")
+    (row,) = home.store.log.all()
+    assert (row.kind, row.status, row.kb_name) == ("refusal", "QuestionError", "docs")
+    refusal = home.store.log.payload(row)
+    assert (refusal["question"], refusal["question_chars"]) == (kept, len(question))
+    assert refusal["actor"] == "someone"
+    assert why in refusal["error"]["message"]
+    assert home.store.log.by_subject("someone") == [0]
+
+
+def test_a_question_that_ends_in_an_error_is_logged(answering, monkeypatch):
+    home, base = answering
+    for error in (GenerationTimeout("too slow"), StorageError("the disk is gone")):
+
+        def fail(*_, error=error):
+            raise error
+
+        monkeypatch.setattr(type(base), "_pipeline", fail)
+        with pytest.raises(type(error), match=str(error)):
+            base.ask("What is the maximum dose?")
+    with pytest.raises(NotFound):
+        base.ask("What?", filters=Filters(documents=("none.txt",)))
+    statuses = [row.status for row in home.store.log.all(kinds=("refusal",), oldest_first=True)]
+    assert statuses == ["GenerationTimeout", "StorageError", "NotFound"]
+
+
+def test_an_error_stays_the_one_it_was_where_it_can_not_be_logged(answering, monkeypatch):
+    home, base = answering
+
+    def refuse(*_):
+        raise StorageError("the disk is full")
+
+    monkeypatch.setattr(type(home.store.log), "append", refuse)
+    with pytest.raises(QuestionError, match="empty"):
+        base.ask("")
 
 
 @pytest.mark.parametrize("question", ["???", "😀", "投与量は？", '"AND" OR (x:y)*', "\u202e"])
@@ -132,9 +169,11 @@ def test_an_empty_knowledge_base_abstains(home):
 
 def test_records_outlive_their_knowledge_base(answering):
     home, base = answering
-    record = base.ask("What is the maximum dose?").record
+    recorded = base.ask("What is the maximum dose?")
+    before = payload(home, recorded)
     home.delete("docs")
-    assert home.store.log.get(record.id).receipt == record.receipt
+    assert payload(home, recorded) == before
+    assert home.store.log.get(recorded.record.id).leaf == recorded.record.leaf
 
 
 def test_doctor_finds_a_changed_and_a_missing_record(answering):
@@ -144,7 +183,7 @@ def test_doctor_finds_a_changed_and_a_missing_record(answering):
     assert list(home.store.health.log_problems()) == []
     with home._database.write() as session:
         session.execute(
-            text("UPDATE audit_records SET receipt = replace(receipt, 'Question 2', 'Question 9')")
+            text("UPDATE audit_records SET leaf = replace(leaf, '202', '203') WHERE sequence = 2")
         )
         session.execute(text("DELETE FROM audit_records WHERE sequence = 1"))
     problems = list(home.store.health.log_problems())
@@ -164,10 +203,8 @@ def test_doctor_finds_a_changed_column(answering, column):
 
 
 def test_the_record_says_what_the_search_was_limited_to(answering):
-    from rag.types import Filters
-
-    _, base = answering
-    receipt = json.loads(base.ask("What?", filters=Filters(tags=("x",))).record.receipt)
+    home, base = answering
+    receipt = payload(home, base.ask("What?", filters=Filters(tags=("x",))))
     assert receipt["filters"]["tags"] == ["x"]
 
 
@@ -240,7 +277,7 @@ def test_a_record_holds_what_was_tried_and_not_served(answering):
     quoting = home.writers.main
     home.__dict__["writers"] = Writers(Writer(Mumbles(), Never()), fallback=quoting)
     recorded = base.ask("What is the maximum dose of paracetamol?")
-    receipt = json.loads(recorded.record.receipt)
+    receipt = payload(home, recorded)
     assert recorded.answer.status == "answered"
     assert receipt["models"]["generator"].startswith("extractive:")
     assert receipt["draft"]["read_as"] is None
@@ -251,5 +288,34 @@ def test_a_record_holds_what_was_tried_and_not_served(answering):
     assert attempt["draft"]["read_as"] == "Um?"
     assert attempt["decision"] == {"probability": 0.1, "threshold": 0.9, "reason": "not sure"}
     home.__dict__["writers"] = Writers(replace(quoting, decider=Never()))
-    alone = json.loads(base.ask("What is the maximum dose of paracetamol?").record.receipt)
+    alone = payload(home, base.ask("What is the maximum dose of paracetamol?"))
     assert (alone["attempts"], alone["status"]) == ([], "abstained")
+
+
+def test_changed_settings_are_logged_before_the_next_answer(settings, embedder, tmp_path):
+    (tmp_path / "dose.txt").write_text("The maximum dose of paracetamol is 4 g in 24 hours.")
+    for threshold in (0.0, 0.0, 0.5):
+        own = settings.model_copy(update={"answer_threshold": threshold})
+        with Home(own, embedder=embedder) as home:
+            base = home.open("docs") if home.store.kbs.all() else home.create("docs")
+            base.ingest([tmp_path / "dose.txt"])
+            base.ask("What is the maximum dose?")
+            base.ask("What is the maximum dose?")
+            kinds = [row.kind for row in home.store.log.all(oldest_first=True)]
+            (*_, newest) = home.store.log.all(kinds=("settings", "answer"), limit=3)
+            change = home.store.log.payload(newest)
+    assert kinds == ["answer"] * 4 + ["settings"] + ["answer"] * 2
+    assert change["settings"]["answer_threshold"] == 0.5
+    assert change["settings_sha256"] != change["before_sha256"]
+
+
+def test_personal_data_is_masked_before_it_is_stored(settings, embedder, tmp_path):
+    pytest.importorskip("stdnum")
+    masking = settings.model_copy(update={"personal_data": "mask"})
+    with Home(masking, embedder=embedder) as home:
+        base = home.create("docs")
+        recorded = base.ask("Did jane.doe@example.org ask for the dose?")
+        stored = payload(home, recorded)
+        assert recorded.answer.question == "Did jane.doe@example.org ask for the dose?"
+    assert "jane" not in stored["question"]
+    assert stored["personal_data"]["mode"] == "mask"

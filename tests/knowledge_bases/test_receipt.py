@@ -28,7 +28,8 @@ def reranked(settings, embedder, tmp_path):
 
 def test_the_reranker_is_among_the_models(reranked) -> None:
     base, recorded = reranked
-    receipt = json.loads(recorded.record.receipt)
+    log = base.store.log
+    receipt = log.payload(log.get(recorded.record.id))
     assert receipt["models"]["reranker"] == base.home.reranker.digest
     assert "rerank" in receipt["timings_ms"]
     (passage,) = receipt["passages"]

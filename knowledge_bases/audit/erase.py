@@ -1,0 +1,238 @@
+"""Erases payloads and documents; the log says what was erased before it is, and never what it was.
+
+The order: a marker file, the erasure's record, then the deletions. Whoever is killed in between
+leaves a marker and a record that names what is still to go; `Eraser.finish` goes on from there.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from knowledge_bases.audit import acts
+from knowledge_bases.audit.unfinished import Markers
+from knowledge_bases.database import Database
+from knowledge_bases.index_clearing import build_from_nothing
+from knowledge_bases.store import Store
+from knowledge_bases.store.erasing import Erasable, Erasing
+from rag.errors import DigestMismatch, NotFound, RecordError, StorageError, UsageError
+
+if TYPE_CHECKING:
+    from knowledge_bases.knowledge_base import KnowledgeBase
+
+_IDS_PER_RECORD = 10_000
+_OpenBase = Callable[[str], "KnowledgeBase"]
+
+
+@dataclass(frozen=True, slots=True)
+class Erased:
+    """What an erasure did.
+
+    Attributes:
+        records: payloads that are gone.
+        kinds: how many of each kind of record.
+        recorded_as: ids of the log's records of it; none where there was nothing to erase.
+        versions: of a document, that are gone.
+        chunks: the same.
+    """
+
+    records: int
+    kinds: dict[str, int]
+    recorded_as: tuple[str, ...]
+    versions: int = 0
+    chunks: int = 0
+
+
+class Eraser:
+    """Erases in one home folder.
+
+    Args:
+        database: the home's.
+        store: on it.
+        open_base: opens a knowledge base by name.
+    """
+
+    def __init__(self, database: Database, store: Store, open_base: _OpenBase) -> None:
+        self._database = database
+        self._store = store
+        self._erasing = Erasing(database)
+        self._open_base = open_base
+        self._markers = Markers(database.home)
+
+    def erase_subject(self, subject: str, *, actor: str) -> Erased:
+        """Erase the payloads of all records about somebody.
+
+        Raises:
+            UsageError: there is a legal hold.
+            RecordError: the log refused the record of it; nothing is erased.
+            StorageError: it is erased, but something of it is still in the database's files.
+        """
+        log = self._store.log
+        found = self._erasing.at(log.by_subject(subject))
+        return self._erase(
+            found, {}, what="subject", actor=actor, subject_hmac=log.subject_hash(subject)
+        )
+
+    def erase_record(self, record_id: str, *, actor: str) -> Erased:
+        """Erase the payload of one record, e.g. an answer.
+
+        Args:
+            record_id: its id, or enough of the beginning.
+            actor: who erases.
+
+        Raises:
+            NotFound: there is no such record.
+            UsageError: there is a legal hold, or payloads of its kind are never erased.
+            RecordError: the log refused the record of it; nothing is erased.
+            StorageError: it is erased, but something of it is still in the database's files.
+        """
+        row = self._store.log.find(record_id)
+        if row.kind in acts.PERMANENT:
+            raise UsageError(
+                f"record {row.id} is of kind {row.kind}, which is never erased: it says what "
+                "became of others"
+            )
+        return self._erase(self._erasing.at([row.sequence]), {}, what="record", actor=actor)
+
+    def erase_document(self, kb_name: str, uri: str, *, actor: str) -> Erased:
+        """Erase a document, all that came from it, and all records that cite it or read it.
+
+        Raises:
+            NotFound: nothing is stored of it, and no record rests on it.
+            UsageError: there is a legal hold.
+            RecordError: the log refused the record of it; nothing is erased.
+            StorageError: it is erased, but something of it is still in files.
+        """
+        log = self._store.log
+        found = self._erasing.at(log.citing(kb_name, uri, read=True))
+        try:
+            base = self._open_base(kb_name)
+            traces = self._erasing.document(base.row.id, uri)
+        except NotFound:
+            traces = None  # The knowledge base is deleted; records may still rest on it.
+        if traces is None and not found:
+            raise NotFound(f"there is nothing of {uri!r} in {kb_name!r}; `rag doc list` shows all")
+        document: dict[str, Any] = {"knowledge_base": kb_name}
+        if traces is not None:
+            document["document_id"] = traces.document_id
+        erased = self._erase(
+            found,
+            document,
+            what="document",
+            actor=actor,
+            document_hmac=log.subject_hash(f"{kb_name}\n{uri}"),
+            versions=traces.versions if traces else 0,
+            chunks=traces.chunks if traces else 0,
+            **document,
+        )
+        if traces is None:
+            return erased
+        return Erased(
+            erased.records, erased.kinds, erased.recorded_as, traces.versions, traces.chunks
+        )
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether an erasure was cut short, so that `finish` has something to do."""
+        return bool(self._markers.all())
+
+    def finish(self) -> int:
+        """Erase what records of erasure and retention name and is still there; clear the files.
+
+        Returns:
+            how many payloads were still there.
+
+        Raises:
+            UsageError: there is a legal hold.
+            StorageError: the database is in use or refused it.
+        """
+        self._refuse_under_hold()
+        left = list(self.pending())
+        if left:
+            self._store.log.erase([one.sequence for one in left])
+        markers = self._markers.all()
+        for document in markers.values():
+            self._clear_document(document)
+        self._clear_files(list(markers))
+        return len(left)
+
+    def pending(self) -> Iterator[Erasable]:
+        """Yield the records whose payload the log says is erased, but isn't yet.
+
+        Reads every record of erasure and retention; a record that can't be opened is passed over,
+        as `rag audit verify` says more.
+        """
+        for row in self._store.log.all(kinds=("erasure", "retention"), oldest_first=True):
+            try:
+                payload = self._store.log.payload(row) or {}
+            except DigestMismatch:
+                continue
+            if row.kind == "erasure":
+                yield from self._erasing.of(payload.get("records", []))
+            elif payload.get("what") == "pruned":
+                before = acts.moment(payload["before"])
+                yield from self._erasing.older_than(before, below=row.sequence)
+
+    def _erase(
+        self,
+        found: Sequence[Erasable],
+        document: dict[str, Any],
+        *,
+        what: str,
+        actor: str,
+        **more: Any,
+    ) -> Erased:
+        self._refuse_under_hold()
+        if not found and not document:
+            return Erased(0, {}, ())
+        marker = self._markers.add(document)
+        recorded = []
+        try:
+            for start in range(0, max(1, len(found)), _IDS_PER_RECORD):
+                part = found[start : start + _IDS_PER_RECORD]
+                kinds = Counter(one.kind for one in part)
+                new = acts.erasure(
+                    [one.id for one in part], what=what, kinds=kinds, actor=actor, **more
+                )
+                recorded.append(self._store.log.append(new).id)
+        except (StorageError, DigestMismatch) as error:
+            if not recorded:  # Else it is named already, and `finish` will erase it.
+                marker.unlink(missing_ok=True)
+            raise RecordError(f"nothing is erased, as that could not be logged: {error}") from error
+        self._store.log.erase([one.sequence for one in found])
+        self._clear_document(document)
+        self._clear_files([marker])
+        kinds = Counter(one.kind for one in found)
+        return Erased(len(found), dict(kinds), tuple(recorded))
+
+    def _refuse_under_hold(self) -> None:
+        if self._store.log.state().legal_hold:
+            raise UsageError(
+                "there is a legal hold on the log, so nothing may be erased; `rag audit hold off` "
+                "ends it"
+            )
+
+    def _clear_document(self, document: dict[str, Any]) -> None:
+        if "document_id" not in document:
+            return
+        try:
+            base = self._open_base(document["knowledge_base"])
+        except NotFound:
+            return  # It was deleted with all of its documents.
+        self._erasing.forget_document(base.row.id, document["document_id"])
+        folder = base.home.folder(base.row)
+        build_from_nothing(self._store, base.row, base.lifecycle, folder)
+
+    def _clear_files(self, markers: Sequence[Path]) -> None:
+        try:
+            self._database.compact()
+        except StorageError as error:
+            raise StorageError(
+                f"it is erased, but the database's files may still hold traces: {error}; "
+                "`rag doctor` tries again"
+            ) from error
+        for marker in markers:
+            marker.unlink(missing_ok=True)

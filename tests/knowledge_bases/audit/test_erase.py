@@ -1,0 +1,234 @@
+"""What is erased is nowhere in any file under the home, the log says so, and it still verifies."""
+
+from __future__ import annotations
+
+import uuid
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sqlalchemy import text
+
+from eval.bench.made_log import answer
+from knowledge_bases.audit.erase import Eraser
+from knowledge_bases.audit.retention import Retention
+from knowledge_bases.audit.verify import verify
+from knowledge_bases.knowledge_base import Home, KnowledgeBase
+from rag.errors import NotFound, RecordError, StorageError, UsageError
+
+SECRET = "Zanthoxylumquist"
+OTHER = "Myrobalanfern"
+SUBJECT = "jane.doe@example.org"
+
+
+def eraser_of(home: Home) -> Eraser:
+    return Eraser(home._database, home.store, home.open)
+
+
+@pytest.fixture
+def eraser(home: Home) -> Eraser:
+    return eraser_of(home)
+
+
+@pytest.fixture
+def filled(kb: KnowledgeBase, tmp_path: Path) -> KnowledgeBase:
+    """Two documents, one of them in two versions, and two askers."""
+    folder = tmp_path / "files"
+    folder.mkdir()
+    (folder / "secret.txt").write_text(f"The dose of {SECRET} is 4 g in 24 hours. " * 12)
+    (folder / "other.txt").write_text(f"The dose of {OTHER} is 5 g in 24 hours.")
+    kb.ingest([folder])
+    (folder / "secret.txt").write_text(f"The dose of {SECRET} is 3 g in 24 hours. " * 12)
+    kb.ingest([folder])
+    kb.ask(f"What is the dose of {OTHER}, {SUBJECT}?", asker=SUBJECT)
+    kb.ask(f"What is the dose of {SECRET}?", asker="someone")
+    kb.ask(f"What is the dose of {OTHER}?", asker="someone")
+    return kb
+
+
+def holding(home: Home, needle: str | bytes) -> list[str]:
+    """The files under the home that hold some bytes, or a text in whatever case."""
+    wanted = needle.lower().encode() if isinstance(needle, str) else needle
+    found = []
+    for path in home.settings.home.rglob("*"):
+        content = path.read_bytes() if path.is_file() else b""
+        if isinstance(needle, str):
+            content = (content + str(path.name).encode()).lower()
+        if wanted in content:
+            found.append(str(path.relative_to(home.settings.home)))
+    return found
+
+
+def problems(home: Home) -> tuple:
+    return verify(home._database, subject_hash=home.store.log.subject_hash).problems
+
+
+def test_by_subject(home, filled, eraser) -> None:
+    log = home.store.log
+    root, size = log.root(), log.size()
+    gone = log.get(log.at(0).id)
+    done = eraser.erase_subject(SUBJECT, actor="officer")
+    assert (done.records, done.kinds) == (1, {"answer": 1})
+    assert log.payload(gone) is None
+    (said,) = done.recorded_as
+    payload = log.payload(log.get(said))
+    assert (payload["what"], payload["actor"], payload["records"]) == (
+        "subject", "officer", [gone.id],
+    )  # fmt: skip
+    assert payload["subject_hmac"] == log.subject_hash(SUBJECT)
+    assert SUBJECT not in str(payload)
+    assert holding(home, SUBJECT) == []
+    assert log.root(size) == root
+    assert problems(home) == ()
+    assert eraser.erase_subject(SUBJECT, actor="officer").recorded_as == ()
+    assert (list(eraser.pending()), eraser.unfinished) == ([], False)
+
+
+def test_by_record(home, filled, eraser) -> None:
+    log = home.store.log
+    row = log.at(1)
+    assert eraser.erase_record(row.id[:12], actor="officer").records == 1
+    assert log.payload(row) is None
+    assert problems(home) == ()
+    with pytest.raises(NotFound):
+        eraser.erase_record(str(uuid.uuid4()), actor="officer")
+    last = log.at(log.size() - 1)
+    with pytest.raises(UsageError, match="never erased"):
+        eraser.erase_record(last.id, actor="officer")
+
+
+def test_a_document_with_all_that_came_from_it(home, filled, eraser) -> None:
+    with home._database.read() as session:
+        vectors = [
+            row[0]
+            for row in session.execute(
+                text(
+                    "SELECT DISTINCT e.vector FROM embeddings e JOIN chunks c USING (input_sha256) "
+                    "JOIN documents d ON d.id = c.document_id WHERE d.uri = 'secret.txt'"
+                )
+            )
+        ]
+    assert len(vectors) > 1
+    assert holding(home, SECRET)
+    assert holding(home, vectors[0])
+    home.store.jobs.create(filled.row.id, "job", {"failed": [{"path": "secret.txt"}]})
+    home.store.jobs.update("job", state="done", progress={"failed": [{"path": "secret.txt"}]})
+    done = eraser.erase_document("docs", "secret.txt", actor="officer")
+    assert (done.versions, done.records >= 1) == (2, True)
+    assert done.chunks > 2
+    for needle in (SECRET, "secret.txt", *vectors):
+        assert holding(home, needle) == []
+    assert [hit.document.uri for hit in filled.search("dose", k=50)] == ["other.txt"]
+    assert np.isfinite([hit.score for hit in filled.search(OTHER)]).all()
+    assert [state.document.uri for state in filled.documents()] == ["other.txt"]
+    assert holding(home, OTHER)
+    assert list(filled.lifecycle.problems()) == []
+    assert problems(home) == ()
+    assert not eraser.unfinished
+    with pytest.raises(NotFound):
+        eraser.erase_document("docs", "secret.txt", actor="officer")
+
+
+def test_a_vector_that_another_document_shares_stays(home, kb, eraser, tmp_path) -> None:
+    for name in ("one.txt", "two.txt"):
+        (tmp_path / name).write_text("The same words.")
+    kb.ingest([tmp_path / "one.txt", tmp_path / "two.txt"])
+    eraser.erase_document("docs", "one.txt", actor="officer")
+    assert [hit.document.uri for hit in kb.search("words")] == ["two.txt"]
+    assert list(home.store.health.chunk_problems(kb.row.id)) == []
+
+
+def test_a_deleted_document_and_one_of_a_deleted_knowledge_base(home, filled, eraser) -> None:
+    filled.delete_document("secret.txt")
+    assert holding(home, SECRET)
+    assert eraser.erase_document("docs", "secret.txt", actor="officer").versions == 2
+    assert holding(home, SECRET) == []
+    home.delete("docs")
+    assert eraser.erase_document("docs", "other.txt", actor="officer").records >= 1
+    with pytest.raises(NotFound):
+        eraser.erase_document("docs", "other.txt", actor="officer")
+    assert problems(home) == ()
+
+
+def test_nothing_under_a_legal_hold(home, filled, eraser) -> None:
+    Retention(home._database, home.store.log).hold(True, "case 7", actor="counsel")
+    size = home.store.log.size()
+    for erase in (
+        lambda: eraser.erase_subject(SUBJECT, actor="officer"),
+        lambda: eraser.erase_record(home.store.log.at(0).id, actor="officer"),
+        lambda: eraser.erase_document("docs", "secret.txt", actor="officer"),
+        eraser.finish,
+    ):
+        with pytest.raises(UsageError, match="legal hold"):
+            erase()
+    assert home.store.log.size() == size
+    assert home.store.log.payload(home.store.log.at(0)) is not None
+    assert filled.documents()[1].document.uri == "secret.txt"
+
+
+def test_what_can_not_be_logged_is_not_erased(home, filled, eraser, monkeypatch) -> None:
+    def refuse(*_):
+        raise StorageError("the disk is full")
+
+    monkeypatch.setattr(type(home.store.log), "append", refuse)
+    with pytest.raises(RecordError, match="nothing is erased"):
+        eraser.erase_subject(SUBJECT, actor="officer")
+    assert not eraser.unfinished
+    assert home.store.log.payload(home.store.log.at(0)) is not None
+
+
+class Killed(BaseException):
+    """Stands for the end of the process."""
+
+
+@pytest.mark.parametrize(
+    "moment",
+    [
+        ("knowledge_bases.store.log.Log.append", "before"),
+        ("knowledge_bases.store.log.Log.append", "after"),
+        ("knowledge_bases.store.log.Log.erase", "after"),
+        ("knowledge_bases.store.erasing.Erasing.forget_document", "after"),
+        ("knowledge_bases.lifecycle.Lifecycle.catch_up", "before"),
+        ("knowledge_bases.database.Database.compact", "before"),
+        ("knowledge_bases.database.Database.compact", "after"),
+    ],
+    ids=lambda moment: f"{moment[1]} {moment[0].rsplit('.', 1)[1]}",
+)
+def test_a_kill_at_any_step_is_made_good(home, filled, eraser, moment) -> None:
+    target, when = moment
+    module, name, method = target.rsplit(".", 2)
+    owner = getattr(__import__(module, fromlist=[name]), name)
+    real = getattr(owner, method)
+
+    def killed(*arguments, **options):
+        if when == "after":
+            real(*arguments, **options)
+        raise Killed
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(owner, method, killed)
+        with pytest.raises(Killed):
+            eraser.erase_document("docs", "secret.txt", actor="officer")
+    # Whatever is gone, a record names it.
+    assert problems(home) == ()
+    again = eraser_of(home)
+    assert again.unfinished
+    again.finish()
+    assert not again.unfinished
+    assert list(again.pending()) == []
+    assert problems(home) == ()
+    assert list(filled.lifecycle.problems()) == []
+    if (method, when) == ("append", "before"):
+        assert holding(home, SECRET)
+    else:
+        assert holding(home, SECRET) == []
+
+
+def test_many_records_are_named_by_several(home, monkeypatch) -> None:
+    monkeypatch.setattr("knowledge_bases.audit.erase._IDS_PER_RECORD", 4)
+    for number in range(10):
+        home.store.log.append(answer(number, asker=SUBJECT))
+    done = eraser_of(home).erase_subject(SUBJECT, actor="officer")
+    assert (done.records, len(done.recorded_as)) == (10, 3)
+    found = verify(home._database)
+    assert (found.problems, found.erased) == ((), 10)
