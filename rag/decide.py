@@ -1,5 +1,6 @@
 """Whether a checked draft may leave the house: calibrated, with a threshold from data."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -8,6 +9,7 @@ from rag.generate import overlap
 from rag.types import Decision, Draft, Passage, Verdict
 from rag.verify.mentions import from_table, unmentioned
 
+_WORD = re.compile(r"\w+")
 VERIFIED = ("entailed", "refuted", "relevant")
 """Evidence of the verifier; see `rag.pipeline.verified`."""
 FEATURES = (
@@ -37,6 +39,8 @@ WRITTEN_FEATURES = (
     *VERIFIED,
 )
 """Evidence that a generator's answer is right, in the order of its own calibration's weights."""
+SECOND_FEATURES = (*FEATURES, "agrees", *(f"written_{name}" for name in WRITTEN_FEATURES))
+"""Evidence that a sentence is right which is quoted where a generator's answer was withheld."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +139,16 @@ def _why(verdict: Verdict, missed: str) -> str:
     if verdict.p_supported is None:
         return ""
     return f": the text it would cite bears it out with probability {verdict.p_supported:.2f}"
+
+
+def second_evidence(first: Draft, draft: Draft) -> dict[str, float]:
+    """What an earlier writer's draft says of a later one's: see `SECOND_FEATURES`.
+
+    "agrees" is 1 where the later text holds the earlier one's words in a row.
+    """
+    said, words = (f" {' '.join(_WORD.findall(one.text.casefold()))} " for one in (first, draft))
+    agrees = float(bool(said.strip()) and said in words)
+    return {"agrees": agrees, **{f"written_{name}": own for name, own in first.features.items()}}
 
 
 def evidence(draft: Draft, passages: Sequence[Passage], features: Sequence[str]) -> list[float]:
