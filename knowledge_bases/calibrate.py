@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from knowledge_bases.knowledge_base import Home, KnowledgeBase
 from rag.calibration import BUNDLED, SECOND, WRITTEN
 from rag.decide import FEATURES, SECOND_FEATURES, VERIFIED, WRITTEN_FEATURES, evidence
-from rag.errors import NotFound, QuestionError, TrainingDataError, UsageError
+from rag.errors import GenerationTimeout, NotFound, QuestionError, TrainingDataError, UsageError
 from rag.generate.choose import EXTRACTIVE
 from rag.generate.manifest import Decision, complaint
 from rag.publish import write_file
@@ -115,6 +115,7 @@ def calibrate(
         TrainingDataError: it has unusable rows.
         UsageError: there are too few right or too few wrong answers to learn from, or an adapter
             writes, whose decision is its own.
+        GenerationTimeout: a writer took too long; the question is named.
     """
     rows = read_rows(path)
     home = base.home
@@ -129,6 +130,10 @@ def calibrate(
             answers = base.trials(row.question)
         except QuestionError as error:
             raise TrainingDataError(f"{path}: {row.question[:60]!r}: {error}") from error
+        except GenerationTimeout as error:
+            raise GenerationTimeout(
+                f"{path}: {row.question[:60]!r}: {error}: raise RAG_GENERATE_TIMEOUT_SECONDS"
+            ) from error
         kind = ANSWERABLE if row.answers else UNANSWERED
         tried.append(Tried(answers, row.answers, kind, row.question))
         progress(number, len(rows))
@@ -187,14 +192,18 @@ def with_decisions(
     cascade = fit(cases)
     changed: dict[str, Any] = json.loads(json.dumps(content))
     # The weight of the search's score stays that of the reranker it was fitted on.
-    changed.setdefault("reranker_sha256", changed["verifier_sha256"])
+    before = changed.get("verifier_sha256")
+    changed.setdefault("reranker_sha256", before)
     changed["verifier_sha256"] = home.verifier.model_sha256
+    changed.pop(SECOND, None)
     if not _quotes(writers[0]):
         for name, decision in zip((WRITTEN, SECOND), cascade.decisions, strict=False):
             changed[name] = {"generator": writers[0], **decision.model_dump(mode="json")}
     if _quotes(writers[-1]):
         alone = _cases([(one, one.answers[-1]) for one in tried], _weighed(FEATURES, home))
         changed["models"]["decide"] = _alone(fit([alone]).decisions[0])
+    elif before != home.verifier.model_sha256:
+        changed["models"].pop("decide", None)  # It weighs another verifier's verdicts.
     good = np.array([own.right for own in cases])
     served = cascade.served
     wrong = [place >= 0 and not good[place, i] for i, place in enumerate(served)]

@@ -151,7 +151,8 @@ class Calibration:
             fitted = self._models[name]
             if tuple(fitted["features"]) != tuple(features):
                 raise ModelError(
-                    f"the calibration's {name!r} was fitted on other features; fit it again"
+                    f"the calibration's {name!r} was fitted on other features: unset "
+                    "RAG_CALIBRATION, or fit one with rag calibrate"
                 )
             return LogisticModel(
                 np.array(fitted["weights"], dtype=np.float64),
@@ -159,7 +160,10 @@ class Calibration:
                 {key: float(value) for key, value in fitted.get("extras", {}).items()},
             )
         except (KeyError, ValueError, TypeError) as error:
-            raise ModelError(f"the calibration lacks a usable {name!r} ({error!r})") from error
+            raise ModelError(
+                f"the calibration lacks a usable {name!r} ({error!r}): unset RAG_CALIBRATION, or "
+                "fit one with rag calibrate"
+            ) from error
 
 
 def _decision(content: Mapping[str, Any], name: str) -> dict[str, Any] | None:

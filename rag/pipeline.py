@@ -24,11 +24,17 @@ class Writer:
     Attributes:
         decider: on answers from what a search found.
         reading_decider: on answers from given passages; None for the same.
+        alone_decider: on answers that follow no other writer's draft; None for the same.
     """
 
     generator: Generator
     decider: Decider
     reading_decider: Decider | None = None
+    alone_decider: Decider | None = None
+
+    def alone(self) -> "Writer":
+        """The same as the first that writes."""
+        return replace(self, decider=self.alone_decider or self.decider)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,8 +162,9 @@ class Pipeline:
                 if isinstance(draft, GenerationTimeout):
                     late.setdefault(i, draft)
                     draft = Draft((), 0.0, writer.generator.digest)
-                first = tried[i][0].draft if tried[i] else None
-                tried[i].append(self._checked(*asked[i], draft, writer, clocks[i], first))
+                first = tried[i][0].draft if tried[i] and i not in late else None
+                own = writer if first is not None else writer.alone()
+                tried[i].append(self._checked(*asked[i], draft, own, clocks[i], first))
         return tried, late
 
     def _drafts(

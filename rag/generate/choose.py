@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from rag.generate.manifest import Decision
 
 EXTRACTIVE = "extractive"
+_ANY = Fitted(LogisticModel(np.zeros(0), 0.0, {"threshold": 0.0}), (), "none")
+"""Decides on trials: lets pass whatever a probability could."""
 
 
 class Retrieval(Protocol):
@@ -56,7 +58,10 @@ class Writers:
     def of(self, knowledge_base: str | None = None) -> tuple[Writer, ...]:
         """The writers of a knowledge base's answers, in the order in which they are tried."""
         main = self.adapted.get(knowledge_base or "", self.main)
-        return (main,) if self.fallback is None else (main, self.fallback)
+        if self.fallback is None:
+            return (main,)
+        # What weighs the withheld answer was fitted on those of the generator without adapter.
+        return main, self.fallback if main is self.main else self.fallback.alone()
 
 
 def chosen_writers(settings: Settings, retrieval: Retrieval, *, on_trial: bool = False) -> Writers:
@@ -94,17 +99,18 @@ def _quoting(
 ) -> Writer:
     """What quotes sentences; after the generator of a digest, or as the only writer."""
     calibration = retrieval.calibration
-    if not on_trial:
-        calibration.check_judged_by(retrieval.verifier.model_sha256)
-    fitted = Fitted.bundled(calibration)
-    own = None if after is None or on_trial else _calibrated(calibration, calibration.second, after)
-    if own is not None:
-        fitted = _fitted(
-            own, "the calibration file", calibration.digest, retrieval.embedder, retrieval
-        )
-    threshold = 0.0 if on_trial else settings.answer_threshold
-    decider = CalibratedDecider(fitted, threshold=threshold)
-    return Writer(ExtractiveGenerator(retrieval.embedder, calibration), decider)
+    generator = ExtractiveGenerator(retrieval.embedder, calibration)
+    if on_trial:
+        return Writer(generator, CalibratedDecider(_ANY))
+    calibration.check_judged_by(retrieval.verifier.model_sha256)
+    alone = CalibratedDecider(Fitted.bundled(calibration), threshold=settings.answer_threshold)
+    own = None if after is None else _calibrated(calibration, calibration.second, after)
+    if own is None:
+        return Writer(generator, alone)
+    named, embedder = "the calibration file", retrieval.embedder
+    fitted = _fitted(own, named, calibration.digest, embedder, retrieval)
+    decider = CalibratedDecider(fitted, threshold=settings.answer_threshold)
+    return Writer(generator, decider, alone_decider=alone)
 
 
 def _copying(
@@ -140,7 +146,7 @@ def _copying(
         decision is not None and decision.embedder_sha256 is not None
         for decision in (own, *decisions.values())
     )
-    embedder = retrieval.embedder if weighs_similarity else None
+    embedder = retrieval.embedder if weighs_similarity or on_trial else None
     generator = CopyGenerator(
         saved.base,
         own_name,
@@ -152,18 +158,19 @@ def _copying(
     )
 
     def writer(own: CopyGenerator, reference: str, digest: str, asking: Decision | None) -> Writer:
-        judge = None if on_trial else retrieval
+        if on_trial:
+            return Writer(own, CalibratedDecider(_ANY, names=False, tables=False))
         asked = None
         if asking is not None:
             named = "the calibration file"
-            asked = _fitted(asking, named, calibration.digest, embedder, judge)
+            asked = _fitted(asking, named, calibration.digest, embedder, retrieval)
         try:
-            reading = _fitted(decisions[reference], reference, digest, embedder, judge)
-        except DigestMismatch:
+            reading = _fitted(decisions[reference], reference, digest, embedder, retrieval)
+        except (DigestMismatch, ModelError):
             if asked is None:
                 raise
             reading = asked  # fitted anew, with another verifier or embedder
-        threshold = 0.0 if on_trial else settings.answer_threshold
+        threshold = settings.answer_threshold
         given = reading.model.extra("reading_threshold") if threshold is None else threshold
         # Names missing are among its evidence; no tables were.
         return Writer(
@@ -213,9 +220,9 @@ def _fitted(
     reference: str,
     digest: str,
     embedder: Embedder | None,
-    retrieval: Retrieval | None,
+    retrieval: Retrieval,
 ) -> Fitted:
-    """A decision in use; its verifier is that of the retrieval, or any if that is None."""
+    """A decision in use, if it was fitted with what it is used with."""
     if decision is None:
         raise ModelError(f"{reference} has no fitted decision: run rag train generator with --dev")
     unknown = set(decision.features) - {*WRITTEN_FEATURES, *SECOND_FEATURES}
@@ -232,7 +239,7 @@ def _fitted(
             "rag train generator with it"
         )
     judge = decision.verifier_sha256
-    if judge is not None and retrieval and retrieval.verifier.model_sha256 != judge:
+    if judge is not None and retrieval.verifier.model_sha256 != judge:
         raise DigestMismatch(
             f"the decision of {reference} was fitted with a verifier of sha256 {judge[:12]}…, not "
             "with the current one: set RAG_VERIFIER back, or fit a decision with rag calibrate"

@@ -197,18 +197,25 @@ def cross_fitted(
         right: (n,).
         weights: (n,) of the cases.
         groups: (n,) what must not be in two folds.
+
+    Raises:
+        UsageError: there are too few groups.
     """
     mean, spread = features.mean(axis=0), features.std(axis=0)
     spread[spread < 1e-6] = 1.0  # what never varies says nothing
     scaled = (features - mean) / spread
     held = np.zeros(len(right))
     folds = fold_of(groups)
-    for fold in range(FOLDS):
+    for fold in np.unique(folds):
         train, test = folds != fold, folds == fold
-        if test.any() and right[train].any() and not right[train].all():
-            model = LogisticRegression(C=1.0, max_iter=2_000)
-            model.fit(scaled[train], right[train], sample_weight=weights[train])
-            held[test] = model.predict_proba(scaled[test])[:, 1]
+        if right[train].all() or not right[train].any():  # also where there are no others
+            raise UsageError(
+                f"{len(set(groups))} different texts are too few to fit a decision on: give "
+                "questions on more of them, some of which have no answer there"
+            )
+        model = LogisticRegression(C=1.0, max_iter=2_000)
+        model.fit(scaled[train], right[train], sample_weight=weights[train])
+        held[test] = model.predict_proba(scaled[test])[:, 1]
     model = LogisticRegression(C=1.0, max_iter=2_000).fit(scaled, right, sample_weight=weights)
     coefficients = model.coef_[0] / spread
     intercept = float(model.intercept_[0] - coefficients @ mean)

@@ -136,6 +136,16 @@ def test_one_that_takes_too_long_leaves_it_to_the_next(ask) -> None:
     assert [attempt.draft.text for attempt in answer.attempts] == [""]
 
 
+def test_after_one_that_took_too_long_the_next_is_decided_on_alone(
+    pipeline: Pipeline, passage_of
+) -> None:
+    first, second = pipeline.writers
+    strict = replace(second, decider=Serves(lambda question: False), alone_decider=second.decider)
+    found = replace(pipeline, writers=(first, strict), retriever=Finds(passage_of))
+    assert found.ask("slow first?", Filters()).text == "second"
+    assert found.ask("which?", Filters()).status == "abstained"
+
+
 def test_what_took_too_long_is_no_abstention(ask) -> None:
     with pytest.raises(GenerationTimeout, match="first did not finish"):
         ask("slow first, hard?")

@@ -12,7 +12,7 @@ import pytest
 from pydantic import ValidationError
 
 from rag.calibration import Calibration
-from rag.decide import VERIFIED, WRITTEN_FEATURES
+from rag.decide import FEATURES, VERIFIED, WRITTEN_FEATURES
 from rag.errors import DigestMismatch, ModelError, UsageError
 from rag.generate.choose import chosen_writers
 from rag.generate.extractive import ExtractiveGenerator
@@ -147,6 +147,29 @@ def test_an_adapter_brings_its_own_decision(
 def test_an_adapter_s_name_is_not_the_generators(folder: Path, adapter: Path, chosen) -> None:
     writers = chosen(folder, adapters={"handbook": adapter})
     assert writers.main.generator.digest == f"copy:{load_generator(folder).digest}"
+
+
+def test_after_an_adapter_the_fallback_is_decided_on_alone(
+    folder: Path, adapter: Path, calibrated, chosen
+) -> None:
+    own = f"copy:{load_generator(folder).digest}"
+    second = {"generator": own, "features": ["agrees"], "weights": [2.0], "intercept": 0.0}
+    retrieval = calibrated()
+    retrieval.calibration = replace(retrieval.calibration, second={**second, "threshold": 0.8})
+    writers = chosen(folder, retrieval, fallback="extractive", adapters={"handbook": adapter})
+    plain, adapted = writers.of("another")[1], writers.of("handbook")[1]
+    assert plain.decider is not plain.alone_decider
+    assert adapted.decider is plain.alone_decider
+
+
+def test_on_trial_nothing_need_be_fitted(
+    base, tmp_path: Path, retrieval, chosen, passage_of
+) -> None:
+    save_generator(tmp_path / "own", base, trained_from="a test")
+    writers = chosen(tmp_path / "own", retrieval, on_trial=True, fallback="extractive").of()
+    for writer in writers:
+        decision = writer.decider.decide("Who?", draft(9.0), (), [passage_of("x")])
+        assert (decision.status, decision.threshold) == ("answered", 0.0)
 
 
 def test_an_adapter_without_a_decision_is_refused(folder: Path, adapter: Path, chosen) -> None:
@@ -326,6 +349,9 @@ def test_quoting_after_a_generator_has_a_decision_of_its_own(
     decision = fallback.decider.decide("Who?", agreeing, (), [passage_of("x")])
     assert decision.probability == pytest.approx(1 / (1 + math.exp(-1.5)))
     assert (decision.status, decision.threshold) == ("answered", 0.8)
+    assert fallback.alone_decider is not None
+    alone = fallback.alone_decider.decide("Who?", agreeing, (), [passage_of("x")])
+    assert alone.threshold == retrieval.calibration.model("decide", FEATURES).extra("threshold")
     retrieval.calibration = replace(retrieval.calibration, second={**second, "generator": "copy:0"})
     with pytest.raises(DigestMismatch, match="fitted on generator copy:0"):
         chosen(folder, retrieval, fallback="extractive")
