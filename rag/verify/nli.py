@@ -181,7 +181,7 @@ class NliVerifier:
         )
 
     def _disagreement(self, claim: Claim, asked: _Asked, scores: Scores) -> Disagreement | None:
-        """The sentence of another passage that surely contradicts and has most of the claim's words."""
+        """What another passage surely denies, in the sentence with most of the claim's words."""
         if not asked.others or scores.labels is None:
             return None
         said = np.array([says(premise, claim) for premise in asked.elsewhere])

@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from rag.training import verifier_export as exporting
 from rag.training.average import average_weights
 from rag.training.best_weights import best_weights, halfway
 from rag.training.verifier_export import score, shown, train_verifier_and_export
