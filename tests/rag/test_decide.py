@@ -52,7 +52,10 @@ def test_an_unsupported_claim_is_withheld_whatever_its_probability(calibration, 
         "?", draft(similarity=1.0), [verdict(), verdict(label, (guard,))], [passage_of("x")]
     )
     assert decision.status == "abstained"
-    assert decision.reason == f"a claim is {label}: not found: number 5 g"
+    said = {"contradicted": "denied", "unsupported": "not borne out"}[label]
+    assert decision.reason == (
+        f"the best answer found is {said} by the text it would cite: not found: number 5 g"
+    )
 
 
 def test_nothing_found_and_nothing_written_are_told_apart(calibration, passage_of):
@@ -81,7 +84,7 @@ def test_an_answer_that_did_not_end_is_withheld(calibration, passage_of):
     decider = CalibratedDecider(Fitted.bundled(calibration), threshold=0.0)
     cut = decider.decide("?", draft(finished=0.0), [verdict()], [passage_of("x")])
     assert cut.status == "abstained"
-    assert cut.reason == "the answer did not come to an end"
+    assert cut.reason == "the best answer found has no end: it is cut off"
     whole = decider.decide("?", draft(finished=1.0), [verdict()], [passage_of("x")])
     assert whole.status == "answered"
 
