@@ -16,23 +16,19 @@ import numpy as np
 from sklearn.linear_model import LogisticRegression
 
 from eval.metrics import contains
+from eval.mixture import Mixture
 from eval.qa_data import CachedEmbedder, Question, contexts_kb, questions
+from knowledge_bases.calibrate import Tried, with_decisions
 from knowledge_bases.knowledge_base import Home, KnowledgeBase
 from rag import fuse
 from rag.calibration import BUNDLED, Calibration
-from rag.cite import PassageText, cite
-from rag.decide import FEATURES as DECIDE_FEATURES
-from rag.decide import evidence
+from rag.decide import FEATURES
 from rag.errors import UsageError
 from rag.generate.extractive import FEATURES as EXTRACTIVE_FEATURES
 from rag.generate.extractive import ExtractiveGenerator
-from rag.generate.manifest import Decision
-from rag.pipeline import judged, verified
-from rag.protocols import Verifier
-from rag.rerank import CrossReranker, Scorer, shown
+from rag.rerank import Scorer, shown
 from rag.settings import Settings
-from rag.training.decision import ANSWERABLE, MISLEADING
-from rag.training.decision import fitted as fitted_decision
+from rag.training.decision import PRECISION
 from rag.types import Passage
 from rag.verify.choose import Judges
 
@@ -75,7 +71,6 @@ def fit(data: Path, out: Path) -> dict[str, Any]:
         raise UsageError("name a verifier in RAG_VERIFIER: the decision weighs its verdicts")
     weight, weights_tried = _rerank_weight(scorer, rows, fused, settings.rerank_depth)
     log.info("weight of the fused score beside the relevance %s of %s", weight, weights_tried)
-    reranker = CrossReranker(scorer, fused_weight=weight, depth=settings.rerank_depth)
     content: dict[str, Any] = {
         "format": 1,
         "embedder_sha256": cached.digest,
@@ -95,29 +90,34 @@ def fit(data: Path, out: Path) -> dict[str, Any]:
             "extractive": _written(
                 extractive, EXTRACTIVE_FEATURES, {"second_within": second_within}
             ),
-            "decide": {},
+            "decide": _nothing(),
         },
     }
-    with tempfile.NamedTemporaryFile("w", suffix=".json") as draft_file:
-        json.dump(content, draft_file)
-        draft_file.flush()
-        fitted = ExtractiveGenerator(cached, Calibration.load(Path(draft_file.name)))
-    decision, counts = _decide(
-        fitted, judges.verifier, reranker, held, found, fusion, cached.digest
-    )
-    content["models"]["decide"] = {
-        "features": list(decision.features),
-        "weights": list(decision.weights),
-        "intercept": decision.intercept,
-        "extras": {"threshold": decision.threshold},
-    }
+    with tempfile.TemporaryDirectory() as folder:
+        draft = Path(folder) / "calibration.json"
+        draft.write_text(json.dumps(content), encoding="utf-8")
+        at = Settings(home=Path(folder), calibration=draft)
+        with Home(at, embedder=cached) as home:
+            base = contexts_kb(home, rows, "contexts")
+            content, report = with_decisions(
+                content, _tried(base, rows, held), home, precision=PRECISION
+            )
     out.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    return {
-        "fusions": fusions_tried,
-        "rerank_weights": weights_tried,
-        "threshold": decision.threshold,
-        **counts,
-    }
+    return {"fusions": fusions_tried, "rerank_weights": weights_tried, **report}
+
+
+def _tried(base: KnowledgeBase, rows: Sequence[Question], held: Sequence[Question]) -> list[Tried]:
+    """The writers' answers to the held-out questions, in each kind of `eval.mixture`."""
+    mixture = Mixture(rows)
+    uris = sorted({row.context_uri for row in rows})
+    asked = [one for row in held for one in mixture.all_of(row)]
+    tried = []
+    for number, one in enumerate(asked, start=1):
+        answers = base.trials(one.row.question, one.filters(uris))
+        tried.append(Tried(answers, one.row.answers, one.kind, one.row.context))
+        if number % 50 == 0:
+            log.info("%d of %d questions asked", number, len(asked))
+    return tried
 
 
 def _sample(rows: list[Question]) -> list[Question]:
@@ -167,15 +167,9 @@ def _fusion(
 def _top(
     candidates: _Candidates,
     fusion: tuple[float, float],
-    leave_out: Question | None = None,
 ) -> list[Passage]:
-    """Return the five best passages, without those of a question's own article if given."""
+    """Return the passages, best first."""
     dense, lexical, passages = candidates
-    if leave_out:
-        title = leave_out.title.replace("_", " ")
-        kept = {i for i, passage in passages.items() if passage.document.title != title}
-        dense = {i: score for i, score in dense.items() if i in kept}
-        lexical = {i: score for i, score in lexical.items() if i in kept}
     fused = fuse.weighted(dense, lexical, dense_weight=fusion[0], rank_share=fusion[1])
     return [
         replace(
@@ -258,45 +252,14 @@ def _extractive(
     return model, max(gains, key=lambda within: gains[within])
 
 
-def _decide(
-    generator: ExtractiveGenerator,
-    verifier: Verifier,
-    reranker: CrossReranker,
-    rows: Sequence[Question],
-    found: dict[str, _Candidates],
-    fusion: tuple[float, float],
-    embedder_sha256: str,
-) -> tuple[Decision, dict[str, int]]:
-    """Fit "is this answer right?" on held-out questions of SQuAD and choose the threshold.
-
-    Three kinds of questions: answerable, SQuAD's unanswerable ones (which sound as if the text
-    answered them), and answerable ones whose whole article was taken out of the knowledge base.
-    """
-    features, right, kinds, groups = [], [], [], []
-    for row in rows:
-        for leave_out in (None, row) if row.answers else (None,):
-            read = _top(found[row.id], fusion, leave_out=leave_out)
-            passages = reranker.rerank(row.question, read, PASSAGES)
-            if not passages:
-                continue
-            draft = generator.generate(row.question, passages)
-            segments, citations = cite(draft, passages, PassageText())
-            _, whole = judged(verifier, row.question, segments, citations, passages)
-            draft = replace(draft, features={**draft.features, **verified(whole)})
-            features.append(evidence(draft, passages, DECIDE_FEATURES))
-            kinds.append("withdrawn" if leave_out else ANSWERABLE if row.answers else MISLEADING)
-            right.append(kinds[-1] == ANSWERABLE and bool(contains(draft.text, row.answers)))
-            groups.append(row.context)
-    decision = fitted_decision(
-        np.array(features),
-        np.array(right),
-        DECIDE_FEATURES,
-        kinds=kinds,
-        groups=groups,
-        embedder_sha256=embedder_sha256,
-        verifier_sha256=verifier.model_sha256,
-    )
-    return decision, {"decided_on": len(right), "right": int(np.sum(right))}
+def _nothing() -> dict[str, Any]:
+    """The place of a decision that is not fitted yet."""
+    return {
+        "features": list(FEATURES),
+        "weights": [0.0] * len(FEATURES),
+        "intercept": 0.0,
+        "extras": {"threshold": 0.0},
+    }
 
 
 def _written(

@@ -4,25 +4,26 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from knowledge_bases import recording
-from knowledge_bases.knowledge_base import KnowledgeBase
-from rag.calibration import BUNDLED, WRITTEN
-from rag.decide import FEATURES, WRITTEN_FEATURES, evidence
-from rag.errors import NotFound, QuestionError, TrainingDataError, UsageError
+from knowledge_bases.knowledge_base import Home, KnowledgeBase
+from rag.calibration import BUNDLED, SECOND, WRITTEN
+from rag.decide import FEATURES, SECOND_FEATURES, VERIFIED, WRITTEN_FEATURES, evidence
+from rag.errors import GenerationTimeout, NotFound, QuestionError, TrainingDataError, UsageError
 from rag.generate.choose import EXTRACTIVE
-from rag.generate.manifest import complaint
+from rag.generate.manifest import Decision, complaint
 from rag.publish import write_file
+from rag.training.cascade import Cases, fitted_cascade
 from rag.training.data import lines_of, parse_object, problem_list
-from rag.training.decision import ANSWERABLE, RIGHT_FROM, fitted, weighed
+from rag.training.decision import ANSWERABLE, RIGHT_FROM
 from rag.training.scores import best, holds, token_f1
 from rag.types import Answer
 
@@ -41,21 +42,20 @@ class CalibrationRow(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
-class Trial:
-    """One writer's answers to all questions.
+class Tried:
+    """A question with each writer's answer to it.
 
     Attributes:
-        features: (n, features), in the order of `names`.
-        right: (n,).
-        kinds: (n,), whether the documents answer the question.
-        questions: (n,).
+        answers: in the order in which the writers are tried.
+        golds: right answers; none where the documents hold none.
+        kind: `ANSWERABLE`, or why there is no answer.
+        group: what must not be learned from and measured on at once, as a context.
     """
 
-    names: tuple[str, ...]
-    features: NDArray[np.float64]
-    right: NDArray[np.bool_]
-    kinds: list[str]
-    questions: list[str]
+    answers: Sequence[Answer]
+    golds: Sequence[str]
+    kind: str
+    group: str
 
 
 def read_rows(path: Path) -> list[CalibrationRow]:
@@ -109,13 +109,14 @@ def calibrate(
         progress: called with the numbers of questions asked so far and in all.
 
     Returns:
-        for each writer: questions, right answers, threshold, and what would be served.
+        the report of `with_decisions`, with the number of questions and where the file is.
 
     Raises:
         NotFound: there is no question file.
         TrainingDataError: it has unusable rows.
         UsageError: there are too few right or too few wrong answers to learn from, or an adapter
             writes, whose decision is its own.
+        GenerationTimeout: a writer took too long; the question is named.
         RecordError: the log refused the record of the calibration.
     """
     rows = read_rows(path)
@@ -125,68 +126,28 @@ def calibrate(
             f"an adapter writes the answers of {base.name!r}, and its decision is its own: "
             "train it with --dev, or unset RAG_ADAPTERS"
         )
-    trials: dict[str, list[tuple[CalibrationRow, Answer]]] = {}
+    tried = []
     for number, row in enumerate(rows, start=1):
         try:
             answers = base.trials(row.question)
         except QuestionError as error:
             raise TrainingDataError(f"{path}: {row.question[:60]!r}: {error}") from error
-        for answer in answers:
-            trials.setdefault(answer.models["generator"], []).append((row, answer))
+        except GenerationTimeout as error:
+            raise GenerationTimeout(
+                f"{path}: {row.question[:60]!r}: {error}: raise RAG_GENERATE_TIMEOUT_SECONDS"
+            ) from error
+        kind = ANSWERABLE if row.answers else UNANSWERED
+        tried.append(Tried(answers, row.answers, kind, row.question))
         progress(number, len(rows))
     content = json.loads((home.settings.calibration or BUNDLED).read_bytes())
-    verifier = home.verifier.model_sha256
-    report: dict[str, Any] = {"questions": len(rows), "precision": precision, "writers": {}}
-    for digest, own in trials.items():
-        quoting = digest.startswith(EXTRACTIVE)
-        names = weighed(FEATURES if quoting else WRITTEN_FEATURES, home.embedder, home.verifier)
-        trial = _trial(own, names, quoting=quoting)
-        if min(trial.right.sum(), (~trial.right).sum()) < LEAST:
-            raise UsageError(
-                f"{digest.partition(':')[0]}: {trial.right.sum()} right and {(~trial.right).sum()} "
-                f"wrong answers; give questions until there are {LEAST} of each, some of them that "
-                "the documents do not answer"
-            )
-        decision = fitted(
-            trial.features,
-            trial.right,
-            trial.names,
-            kinds=trial.kinds,
-            groups=trial.questions,
-            precision=precision,
-            embedder_sha256=home.embedder.digest if "similarity" in names else None,
-            verifier_sha256=verifier,
-        )
-        logits = trial.features @ np.array(decision.weights) + decision.intercept  # (n, f) @ (f,)
-        served = 1 / (1 + np.exp(-logits)) >= decision.threshold
-        report["writers"][digest] = {
-            "right": int(trial.right.sum()),
-            "threshold": decision.threshold,
-            "served": int(served.sum()),
-            "served_wrong": int((served & ~trial.right).sum()),
-        }
-        if quoting:
-            weights = dict(zip(decision.features, decision.weights, strict=True))
-            # The weight of the search's score stays that of the reranker it was fitted on.
-            content.setdefault("reranker_sha256", content["verifier_sha256"])
-            content["verifier_sha256"] = verifier
-            content["models"]["decide"] = {
-                "features": list(FEATURES),
-                "weights": [weights.get(name, 0.0) for name in FEATURES],
-                "intercept": decision.intercept,
-                "extras": {"threshold": decision.threshold},
-            }
-        else:
-            content[WRITTEN] = {
-                "generator": digest,
-                **decision.model_dump(mode="json"),
-            }
     content["data"] = {
         "file": path.name,
         "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
         "questions": len(rows),
         "command": "rag calibrate",
     }
+    content, report = with_decisions(content, tried, home, precision=precision)
+    report = {"questions": len(rows), "precision": precision, **report}
     written = (json.dumps(content, indent=1) + "\n").encode()
     home.record(
         recording.calibration(
@@ -202,21 +163,109 @@ def calibrate(
     return {**report, "out": str(out)}
 
 
-def _trial(
-    own: Sequence[tuple[CalibrationRow, Answer]], names: tuple[str, ...], *, quoting: bool
-) -> Trial:
-    def right(row: CalibrationRow, answer: Answer) -> bool:
-        text = answer.draft.text
-        if not row.answers or not text:
-            return False
-        return (
-            holds(text, row.answers) if quoting else best(token_f1, text, row.answers) >= RIGHT_FROM
-        )
+def with_decisions(
+    content: Mapping[str, Any], tried: Sequence[Tried], home: Home, *, precision: float
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Fit which answers are served, and put that into a calibration file's content.
 
-    return Trial(
+    Args:
+        content: of the calibration file; decisions of other writers stay.
+        tried: the writers' answers.
+        home: with the embedder and the verifier that they were found and judged with.
+        precision: wanted share of right answers among all that are served.
+
+    Returns:
+        the new content; and a report: the threshold, what would be served, and how many answers of
+        each writer are right.
+
+    Raises:
+        UsageError: there are too few right or too few wrong answers of a writer to learn from.
+    """
+    writers = [answer.models["generator"] for answer in tried[0].answers]
+    kinds, groups = [one.kind for one in tried], [one.group for one in tried]
+    fit = partial(
+        fitted_cascade,
+        kinds=kinds,
+        groups=groups,
+        precision=precision,
+        embedder_sha256=home.embedder.digest,
+        verifier_sha256=home.verifier.model_sha256,
+    )
+    cases = []
+    for place, digest in enumerate(writers):
+        names = SECOND_FEATURES if place else FEATURES if _quotes(digest) else WRITTEN_FEATURES
+        names = _weighed(names, home)
+        cases.append(_cases([(one, one.answers[place]) for one in tried], names))
+        right = int(cases[-1].right.sum())
+        if min(right, len(tried) - right) < LEAST:
+            raise UsageError(
+                f"{digest.partition(':')[0]}: {right} right, {len(tried) - right} wrong answers; "
+                f"give questions until there are {LEAST} of each, some of them that the documents "
+                "do not answer"
+            )
+    cascade = fit(cases)
+    changed: dict[str, Any] = json.loads(json.dumps(content))
+    # The weight of the search's score stays that of the reranker it was fitted on.
+    before = changed.get("verifier_sha256")
+    changed.setdefault("reranker_sha256", before)
+    changed["verifier_sha256"] = home.verifier.model_sha256
+    changed.pop(SECOND, None)
+    if not _quotes(writers[0]):
+        for name, decision in zip((WRITTEN, SECOND), cascade.decisions, strict=False):
+            changed[name] = {"generator": writers[0], **decision.model_dump(mode="json")}
+    if _quotes(writers[-1]):
+        alone = _cases([(one, one.answers[-1]) for one in tried], _weighed(FEATURES, home))
+        changed["models"]["decide"] = _alone(fit([alone]).decisions[0])
+    elif before != home.verifier.model_sha256:
+        changed["models"].pop("decide", None)  # It weighs another verifier's verdicts.
+    good = np.array([own.right for own in cases])
+    served = cascade.served
+    wrong = [place >= 0 and not good[place, i] for i, place in enumerate(served)]
+    return changed, {
+        "threshold": cascade.decisions[0].threshold,
+        "served": int((served >= 0).sum()),
+        "served_wrong": int(np.sum(wrong)),
+        "writers": {
+            digest: {"right": int(good[place].sum()), "served": int((served == place).sum())}
+            for place, digest in enumerate(writers)
+        },
+    }
+
+
+def _quotes(digest: str) -> bool:
+    return digest.startswith(EXTRACTIVE)
+
+
+def _weighed(names: Sequence[str], home: Home) -> tuple[str, ...]:
+    """Those of the features that this home's models give."""
+    if home.verifier.model_sha256 is not None:
+        return tuple(names)
+    return tuple(name for name in names if name.removeprefix("written_") not in VERIFIED)
+
+
+def _alone(decision: Decision) -> dict[str, Any]:
+    weights = dict(zip(decision.features, decision.weights, strict=True))
+    return {
+        "features": list(FEATURES),
+        "weights": [weights.get(name, 0.0) for name in FEATURES],
+        "intercept": decision.intercept,
+        "extras": {"threshold": decision.threshold},
+    }
+
+
+def _cases(own: Sequence[tuple[Tried, Answer]], names: tuple[str, ...]) -> Cases:
+    def right(one: Tried, answer: Answer) -> bool:
+        text = answer.draft.text
+        if not one.golds or not text:
+            return False
+        if _quotes(answer.models["generator"]):
+            return holds(text, one.golds)
+        return best(token_f1, text, one.golds) >= RIGHT_FROM
+
+    return Cases(
         names,
         np.array([evidence(answer.draft, answer.passages, names) for _, answer in own]),
-        np.array([right(row, answer) for row, answer in own]),
-        [ANSWERABLE if row.answers else UNANSWERED for row, _ in own],
-        [row.question for row, _ in own],
+        np.array([right(one, answer) for one, answer in own]),
+        # On trial the threshold is 0: what is withheld is for reasons that no probability mends.
+        np.array([answer.status == "answered" for _, answer in own]),
     )

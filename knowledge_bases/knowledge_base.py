@@ -540,15 +540,17 @@ class KnowledgeBase:
         except RagError as refused:  # Whoever asked gets the error that the question ended in.
             log.error("a refusal could not be logged: %s", refused)
 
-    def trials(self, question: str) -> list[Answer]:
+    def trials(self, question: str, filters: Filters = NO_FILTERS) -> list[Answer]:
         """Return each writer's answer, served or not; for calibration, so nothing is recorded.
+
+        "abstained" are those that no probability could let pass.
 
         Raises:
             QuestionError: the question is empty or too long.
             GenerationTimeout: a writer took too long.
         """
         generation = self.lifecycle.current()
-        return self._pipeline(generation, on_trial=True).trials(question, NO_FILTERS)
+        return self._pipeline(generation, on_trial=True).trials(question, filters)
 
     def _pipeline(self, generation: Generation, *, on_trial: bool = False) -> Pipeline:
         """The line from question to answer over what a receipt names as searched."""

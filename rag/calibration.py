@@ -16,6 +16,8 @@ from rag.settings import Settings
 
 WRITTEN = "written"
 """Where a calibration file keeps a generator's decision, in place of the generator's own."""
+SECOND = "second"
+"""Where it keeps the decision on what is quoted where that generator's answer is withheld."""
 BUNDLED = Path(__file__).parent / "weights" / "calibration.json"
 
 
@@ -59,6 +61,9 @@ class Calibration:
         reranker: digest of the reranker on whose relevance that was fitted.
         written: the decision on a generator's answers, with that generator's digest; None leaves
             it to the generator's own.
+        second: the decision on what is quoted where that generator's answer is withheld, with the
+            generator's digest; None leaves it to that on what is quoted at first.
+        bundled: it came with the program.
         dense_weight, rank_share: of the fusion, see `rag.fuse.weighted`.
     """
 
@@ -71,6 +76,8 @@ class Calibration:
     reranker: str | None
     _models: Mapping[str, Any]
     written: Mapping[str, Any] | None = None
+    second: Mapping[str, Any] | None = None
+    bundled: bool = False
 
     @classmethod
     def load(cls, path: Path) -> "Calibration":
@@ -91,7 +98,9 @@ class Calibration:
                 float(content["fusion"].get("rerank_weight", 0.0)),
                 content.get("reranker_sha256", content.get("verifier_sha256")),
                 content["models"],
-                None if content.get(WRITTEN) is None else dict(content[WRITTEN]),
+                written=_decision(content, WRITTEN),
+                second=_decision(content, SECOND),
+                bundled=path == BUNDLED,
             )
         except OSError as error:
             raise ModelError(f"calibration file {path}: {error.strerror}") from error
@@ -142,7 +151,8 @@ class Calibration:
             fitted = self._models[name]
             if tuple(fitted["features"]) != tuple(features):
                 raise ModelError(
-                    f"the calibration's {name!r} was fitted on other features; fit it again"
+                    f"the calibration's {name!r} was fitted on other features: unset "
+                    "RAG_CALIBRATION, or fit one with rag calibrate"
                 )
             return LogisticModel(
                 np.array(fitted["weights"], dtype=np.float64),
@@ -150,7 +160,14 @@ class Calibration:
                 {key: float(value) for key, value in fitted.get("extras", {}).items()},
             )
         except (KeyError, ValueError, TypeError) as error:
-            raise ModelError(f"the calibration lacks a usable {name!r} ({error!r})") from error
+            raise ModelError(
+                f"the calibration lacks a usable {name!r} ({error!r}): unset RAG_CALIBRATION, or "
+                "fit one with rag calibrate"
+            ) from error
+
+
+def _decision(content: Mapping[str, Any], name: str) -> dict[str, Any] | None:
+    return None if content.get(name) is None else dict(content[name])
 
 
 def sigmoid(x: float) -> float:

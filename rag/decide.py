@@ -1,5 +1,6 @@
 """Whether a checked draft may leave the house: calibrated, with a threshold from data."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -8,6 +9,7 @@ from rag.generate import overlap
 from rag.types import Decision, Draft, Passage, Verdict
 from rag.verify.mentions import from_table, unmentioned
 
+_WORD = re.compile(r"\w+")
 VERIFIED = ("entailed", "refuted", "relevant")
 """Evidence of the verifier; see `rag.pipeline.verified`."""
 FEATURES = (
@@ -37,6 +39,8 @@ WRITTEN_FEATURES = (
     *VERIFIED,
 )
 """Evidence that a generator's answer is right, in the order of its own calibration's weights."""
+SECOND_FEATURES = (*FEATURES, "agrees", *(f"written_{name}" for name in WRITTEN_FEATURES))
+"""Evidence that a sentence is right which is quoted where a generator's answer was withheld."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,14 +103,15 @@ class CalibratedDecider:
             evidence(draft, passages, self._fitted.features)
         )
         if draft.features.get("finished") == 0.0:
-            return self._withheld(probability, "the answer did not come to an end")
+            return self._withheld(probability, "the best answer found has no end: it is cut off")
         for verdict in verdicts:
             if verdict.label != "supported":
                 missed = ", ".join(
                     f"{guard.name} {item}" for guard in verdict.guards for item in guard.missing
                 )
                 return self._withheld(
-                    probability, f"a claim is {verdict.label}{_why(verdict, missed)}"
+                    probability,
+                    f"the best answer found is {_unsaid(verdict)}{_why(verdict, missed)}",
                 )
         missing = unmentioned(question, draft.tokens, passages, names=self._names)
         if missing:
@@ -115,7 +120,7 @@ class CalibratedDecider:
             )
         if not self._tables and from_table(draft.tokens, passages):
             return self._withheld(
-                probability, "it would be a cell of a table, picked without sure knowledge of which"
+                probability, "it would be a cell of a table, and which one is not sure"
             )
         if probability < self._threshold:
             return self._withheld(
@@ -129,12 +134,31 @@ class CalibratedDecider:
         return Decision("abstained", probability, self._threshold, reason)
 
 
+def _unsaid(verdict: Verdict) -> str:
+    """What an answer is that its text does not bear out; the documents are not accused of it."""
+    if verdict.label == "contradicted":
+        return "denied by the text it would cite"
+    return "not borne out by the text it would cite"
+
+
 def _why(verdict: Verdict, missed: str) -> str:
     if missed:
         return f": not found: {missed}"
-    if verdict.p_supported is None:
+    denied = verdict.label == "contradicted"
+    told = verdict.p_contradicted if denied else verdict.p_supported
+    if told is None:
         return ""
-    return f": the text it would cite bears it out with probability {verdict.p_supported:.2f}"
+    return f" (probability {told:.2f})" if denied else f" (it does with probability {told:.2f})"
+
+
+def second_evidence(first: Draft, draft: Draft) -> dict[str, float]:
+    """What an earlier writer's draft says of a later one's: see `SECOND_FEATURES`.
+
+    "agrees" is 1 where the later text holds the earlier one's words in a row.
+    """
+    said, words = (f" {' '.join(_WORD.findall(one.text.casefold()))} " for one in (first, draft))
+    agrees = float(bool(said.strip()) and said in words)
+    return {"agrees": agrees, **{f"written_{name}": own for name, own in first.features.items()}}
 
 
 def evidence(draft: Draft, passages: Sequence[Passage], features: Sequence[str]) -> list[float]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from rag.cite import SourceText, cite
+from rag.decide import second_evidence
 from rag.errors import GenerationTimeout, QuestionError
 from rag.protocols import Decider, Generator, Reranker, Retriever, Verifier
 from rag.sentences import sentence_spans
@@ -18,10 +19,22 @@ Asked = tuple[str, list[Passage]]
 
 @dataclass(frozen=True, slots=True)
 class Writer:
-    """A generator, and what decides which of its answers are served."""
+    """A generator, and what decides which of its answers are served.
+
+    Attributes:
+        decider: on answers from what a search found.
+        reading_decider: on answers from given passages; None for the same.
+        alone_decider: on answers that follow no other writer's draft; None for the same.
+    """
 
     generator: Generator
     decider: Decider
+    reading_decider: Decider | None = None
+    alone_decider: Decider | None = None
+
+    def alone(self) -> "Writer":
+        """The same as the first that writes."""
+        return replace(self, decider=self.alone_decider or self.decider)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +78,10 @@ class Pipeline:
         """
         clock = _Clock()
         asked = self._found(question, filters, clock)
-        return [self._answers([writer], [asked], [clock])[0] for writer in self.writers]
+        tried, late = self._tried(self.writers, [asked], [clock], all_of_them=True)
+        if late:
+            raise late[0]
+        return tried[0]
 
     def read(self, question: str, passages: Sequence[Passage]) -> Answer:
         """Answer a question from given passages.
@@ -89,7 +105,9 @@ class Pipeline:
             (checked_question(question, self.max_question_chars), list(passages))
             for question, passages in requests
         ]
-        return self._answers(self.writers[:1], asked, [_Clock() for _ in asked])
+        first = self.writers[0]
+        reader = replace(first, decider=first.reading_decider or first.decider)
+        return self._answers([reader], asked, [_Clock() for _ in asked])
 
     def _found(self, question: str, filters: Filters, clock: "_Clock") -> Asked:
         """The question, checked, with the passages that are read."""
@@ -106,10 +124,37 @@ class Pipeline:
     def _answers(
         self, writers: Sequence[Writer], asked: Sequence[Asked], clocks: Sequence["_Clock"]
     ) -> list[Answer]:
+        tried, late = self._tried(writers, asked, clocks)
+        answers = [_chosen(own) for own in tried]
+        for i, error in late.items():
+            if not answers[i].text:  # That nothing was written says nothing about the passages.
+                raise error
+        return answers
+
+    def _tried(
+        self,
+        writers: Sequence[Writer],
+        asked: Sequence[Asked],
+        clocks: Sequence["_Clock"],
+        *,
+        all_of_them: bool = False,
+    ) -> tuple[list[list[Answer]], dict[int, GenerationTimeout]]:
+        """Each question's answers in the order of the writers, and who took too long to write.
+
+        Args:
+            writers: the later ones are asked where the earlier ones' answers are withheld.
+            asked: questions with their passages.
+            clocks: one for each.
+            all_of_them: later writers are asked in any case.
+        """
         tried: list[list[Answer]] = [[] for _ in asked]
         late: dict[int, GenerationTimeout] = {}
         for writer in writers:
-            waiting = [i for i, own in enumerate(tried) if not own or own[-1].status == "abstained"]
+            waiting = [
+                i
+                for i, own in enumerate(tried)
+                if all_of_them or not own or own[-1].status == "abstained"
+            ]
             if not waiting:
                 break
             drafts = self._drafts(writer, [asked[i] for i in waiting], [clocks[i] for i in waiting])
@@ -117,12 +162,10 @@ class Pipeline:
                 if isinstance(draft, GenerationTimeout):
                     late.setdefault(i, draft)
                     draft = Draft((), 0.0, writer.generator.digest)
-                tried[i].append(self._checked(*asked[i], draft, writer, clocks[i]))
-        answers = [_chosen(own) for own in tried]
-        for i, error in late.items():
-            if not answers[i].text:  # That nothing was written says nothing about the passages.
-                raise error
-        return answers
+                first = tried[i][0].draft if tried[i] and i not in late else None
+                own = writer if first is not None else writer.alone()
+                tried[i].append(self._checked(*asked[i], draft, own, clocks[i], first))
+        return tried, late
 
     def _drafts(
         self, writer: Writer, asked: Sequence[Asked], clocks: Sequence["_Clock"]
@@ -148,13 +191,15 @@ class Pipeline:
         draft: Draft,
         writer: Writer,
         clock: "_Clock",
+        first: Draft | None,
     ) -> Answer:
         clock.start()
         segments, citations = cite(draft, passages, self.source)
         clock.lap("cite")
         verdicts, whole = judged(self.verifier, question, segments, citations, passages)
         clock.lap("verify")
-        draft = replace(draft, features={**draft.features, **verified(whole)})
+        earlier = second_evidence(first, draft) if first is not None else {}
+        draft = replace(draft, features={**draft.features, **verified(whole), **earlier})
         decision = writer.decider.decide(question, draft, verdicts, passages)
         clock.lap("decide")
         return Answer(

@@ -16,7 +16,7 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 from indexer.embed import SentenceEmbedder
 from knowledge_bases.knowledge_base import Home, KnowledgeBase
-from rag.calibration import BUNDLED
+from rag.calibration import BUNDLED, SECOND, WRITTEN
 from rag.protocols import Vectors
 from rag.settings import Settings
 from rag.types import Document, Passage
@@ -111,6 +111,8 @@ def word_calibration(tmp_path_factory: pytest.TempPathFactory) -> Path:
     content = json.loads(BUNDLED.read_text(encoding="utf-8"))
     content["embedder_sha256"] = WordEmbedder.digest
     content["verifier_sha256"] = None
+    for decision in (WRITTEN, SECOND):  # on the bundled generator's answers
+        content.pop(decision, None)
     path = tmp_path_factory.mktemp("calibration") / "words.json"
     path.write_text(json.dumps(content), encoding="utf-8")
     return path

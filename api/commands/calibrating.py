@@ -50,12 +50,14 @@ def calibrate(
         emit(report)
         return
     print_to = printer()
+    print_to.print(
+        f"from probability {report['threshold']:.2f} on, {report['served']} of "
+        f"{report['questions']} served, {report['served_wrong']} of them wrong",
+        soft_wrap=True,
+    )
     for digest, own in report["writers"].items():
         kind = digest.partition(":")[0]
         print_to.print(
-            f"{escape(kind)}: {own['right']} of {report['questions']} answers right; from "
-            f"probability {own['threshold']:.2f} on, {own['served']} served, "
-            f"{own['served_wrong']} of them wrong",
-            soft_wrap=True,
+            f"{escape(kind)}: {own['right']} answers right, {own['served']} served", soft_wrap=True
         )
     print_to.print(f"set RAG_CALIBRATION={escape(report['out'])} to use it", soft_wrap=True)

@@ -4,6 +4,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
+from itertools import islice
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -13,15 +14,17 @@ from numpy.typing import NDArray
 from rich.table import Table
 
 from eval.metrics import auc, bootstrap, contains, token_f1
+from eval.mixture import Asked, Mixture
 from eval.qa_data import CachedEmbedder, Question, contexts_kb, questions
 from eval.report import Report
 from indexer.embed import SentenceEmbedder
 from knowledge_bases.knowledge_base import Home
 from rag.settings import Settings
+from rag.training.decision import ANSWERABLE, MISLEADING
 from rag.types import Answer
 
 SOURCE = "squad2"  # the only one with questions that sound as if they were answered, but are not
-QUESTIONS = 200  # of each kind
+QUESTIONS = 200  # that have an answer, and as many that have none
 RIGHT_FROM = 0.5  # token F1 of a written answer against a gold one
 BINS = 10
 Figure = tuple[float, float, float]
@@ -36,63 +39,140 @@ class Outcome:
         confidence: the generator's own.
         right: of the text that was or would have been served.
         served: whether it was.
+        kind: of `eval.mixture`.
     """
 
     probability: float
     confidence: float
     right: bool
     served: bool
-    answerable: bool
+    kind: str
 
 
 def run(settings: Settings, data: Path | None) -> Report:
-    """Ask answerable and unanswerable questions, half and half, of all ``qa/dev`` contexts.
+    """Ask questions with and without an answer of all ``qa/dev`` contexts, half and half.
 
-    A served answer to an unanswerable question is wrong. A written answer is right if it overlaps
-    a gold answer by half (token F1), a quoted sentence if it holds one.
+    Those without are of three kinds in equal parts (see `eval.mixture`); the figures stand once for
+    all three, once for questions that were written to sound answered. A served answer to an
+    unanswerable question is wrong. A written answer is right if it overlaps a gold answer by half
+    (token F1), a quoted sentence if it holds one.
     """
     rows = questions(data, "dev")
-    asked = sampled([row for row in rows if row.source == SOURCE])
+    uris = sorted({row.context_uri for row in rows})
     with tempfile.TemporaryDirectory() as folder:
         at = settings.model_copy(update={"home": Path(folder)})
         embedder = CachedEmbedder(SentenceEmbedder(settings.embedder, device=settings.device))
         with Home(at, embedder=embedder) as home:
             base = contexts_kb(home, rows, "contexts")
-            outcomes = [outcome(row, base.ask(row.question).answer) for row in asked]
+            outcomes = [
+                outcome(one, base.ask(one.row.question, filters=one.filters(uris)).answer)
+                for one in sampled(rows)
+            ]
     return Report(*report(outcomes))
 
 
-def sampled(rows: Sequence[Question]) -> list[Question]:
-    """As many answerable as unanswerable questions, the same ones each time."""
-    kinds = ([row for row in rows if bool(row.answers) is kind] for kind in (True, False))
-    drawn = [Random(SOURCE).sample(own, min(QUESTIONS, len(own))) for own in kinds]
-    least = min(map(len, drawn))
-    return [row for own in drawn for row in own[:least]]
+def sampled(rows: Sequence[Question]) -> list[Asked]:
+    """The questions that are asked, the same ones each time: each kind, and none in two kinds."""
+    mixture = Mixture(rows)
+    answerable, misleading = (
+        Random(SOURCE).sample(own, len(own))
+        for own in (
+            [row for row in rows if row.source == SOURCE and bool(row.answers) is answered]
+            for answered in (True, False)
+        )
+    )
+    count = min(QUESTIONS, len(misleading), len(answerable) * 3 // 5)
+    each = count // 3
+    spare = iter(answerable[count:])
+    named = (mixture.another_name(row) for row in answerable[count + each :])
+    return [
+        *map(mixture.own, answerable[:count]),
+        *map(mixture.withdrawn, islice(spare, each)),
+        *islice((one for one in named if one is not None), each),
+        *map(mixture.own, misleading[:count]),
+    ]
 
 
-def outcome(row: Question, answer: Answer) -> Outcome:
+def outcome(asked: Asked, answer: Answer) -> Outcome:
     """Score what was served, or would have been."""
-    text = answer.draft.text
+    text, golds = answer.draft.text, asked.row.answers
     quoted = answer.draft.generator.startswith("extractive")
-    right = contains(text, row.answers) > 0 if quoted else token_f1(text, row.answers) >= RIGHT_FROM
+    right = contains(text, golds) > 0 if quoted else token_f1(text, golds) >= RIGHT_FROM
     return Outcome(
         answer.decision.probability,
         answer.draft.confidence,
-        bool(row.answers) and bool(right),
+        bool(golds) and bool(right),
         answer.status == "answered",
-        bool(row.answers),
+        asked.kind,
     )
 
 
 def report(outcomes: Sequence[Outcome]) -> tuple[dict[str, Any], Table, dict[str, bytes]]:
     """Figures, table and curve of outcomes."""
-    right = np.array([one.right for one in outcomes])
+    answerable = [one for one in outcomes if one.kind == ANSWERABLE]
+    misleading = [one for one in outcomes if one.kind == MISLEADING]
+    others = [one for one in outcomes if one.kind not in (ANSWERABLE, MISLEADING)]
+    third = len(others) // 2  # of each kind as many
+    mixed = [*answerable, *others, *misleading[:third]] if others else list(outcomes)
+    columns = {"all kinds": mixed, "written to sound answered": [*answerable, *misleading]}
+    content: dict[str, Any] = {
+        "withheld": {
+            kind: float(np.mean([not one.served for one in outcomes if one.kind == kind]))
+            for kind in sorted({one.kind for one in outcomes})
+        }
+    }
+    figures = {name: figures_of(own) for name, own in columns.items()}
+    curves = {name: curve(*_scores(own)) for name, own in columns.items()}
+    for name, own in columns.items():
+        content[name] = {
+            "questions": len(own),
+            "figures": {
+                measure: dict(zip(("mean", "low", "high"), figure, strict=True))
+                for measure, figure in figures[name].items()
+            },
+            "curve": [
+                {"coverage": share, "risk": ours, "risk_of_confidence": theirs}
+                for share, ours, theirs in curves[name]
+            ],
+        }
+    heads = [f"unanswerable: {name} ({len(own)})" for name, own in columns.items()]
+    table = Table(
+        "measure", *heads, title="%, with 95 % intervals; half of the questions answerable"
+    )
+    for measure in next(iter(figures.values())):
+        cells = [figures[name][measure] for name in columns]
+        table.add_row(
+            measure, *(f"{100 * m:.1f} ({100 * a:.1f} to {100 * b:.1f})" for m, a, b in cells)
+        )
+    for points in zip(*curves.values(), strict=True):
+        table.add_row(
+            f"wrong among the surest {100 * points[0][0]:.0f} %",
+            *(f"{100 * ours:.1f}; by confidence {100 * theirs:.1f}" for _, ours, theirs in points),
+        )
+    for kind, share in content["withheld"].items():
+        table.add_row(f"withheld: {kind}", f"{100 * share:.1f}")
+    served = np.array([one.served for one in mixed])
+    return content, table, {"risk-coverage.png": plot(*_scores(mixed), served)}
+
+
+def _scores(
+    outcomes: Sequence[Outcome],
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
+    """Probability, confidence and rightness, (n,) each."""
+    return (
+        np.array([one.probability for one in outcomes]),
+        np.array([one.confidence for one in outcomes]),
+        np.array([one.right for one in outcomes]),
+    )
+
+
+def figures_of(outcomes: Sequence[Outcome]) -> dict[str, Figure]:
+    """Every figure with its interval; the mean over what there is."""
+    probability, confidence, right = _scores(outcomes)
     served = np.array([one.served for one in outcomes])
-    answerable = np.array([one.answerable for one in outcomes])
-    probability = np.array([one.probability for one in outcomes])
-    confidence = np.array([one.confidence for one in outcomes])
+    answerable = np.array([one.kind == ANSWERABLE for one in outcomes])
     count = len(outcomes)
-    figures: dict[str, Figure] = {
+    return {
         "wrong among the served": bootstrap(
             lambda i: float((~right[i])[served[i]].mean()) if served[i].any() else 0.0, count
         ),
@@ -117,28 +197,6 @@ def report(outcomes: Sequence[Outcome]) -> tuple[dict[str, Any], Table, dict[str
             lambda i: area(confidence[i], right[i]), count
         ),
     }
-    content = {
-        "questions": count,
-        "figures": {
-            name: dict(zip(("mean", "low", "high"), figure, strict=True))
-            for name, figure in figures.items()
-        },
-        "curve": [
-            {"coverage": share, "risk": own, "risk_of_confidence": other}
-            for share, own, other in curve(probability, confidence, right)
-        ],
-    }
-    table = Table(
-        "measure", "%, with its 95 % interval", title=f"{count} questions, half answerable"
-    )
-    for name, (mean, low, high) in figures.items():
-        table.add_row(name, f"{100 * mean:.1f} ({100 * low:.1f} to {100 * high:.1f})")
-    for share, own, other in curve(probability, confidence, right):
-        table.add_row(
-            f"wrong among the surest {100 * share:.0f} %",
-            f"{100 * own:.1f}; by the generator's confidence {100 * other:.1f}",
-        )
-    return content, table, {"risk-coverage.png": plot(probability, confidence, right, served)}
 
 
 def calibration_error(probabilities: NDArray[np.float64], right: NDArray[np.bool_]) -> float:

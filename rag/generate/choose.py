@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from pydantic import ValidationError
 
 from rag.calibration import Calibration, LogisticModel
-from rag.decide import WRITTEN_FEATURES, CalibratedDecider, Fitted
+from rag.decide import SECOND_FEATURES, WRITTEN_FEATURES, CalibratedDecider, Fitted
 from rag.errors import DigestMismatch, MissingDependency, ModelError, UsageError
 from rag.generate.extractive import ExtractiveGenerator
 from rag.pipeline import Writer
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from rag.generate.manifest import Decision
 
 EXTRACTIVE = "extractive"
+_ANY = Fitted(LogisticModel(np.zeros(0), 0.0, {"threshold": 0.0}), (), "none")
+"""Decides on trials: lets pass whatever a probability could."""
 
 
 class Retrieval(Protocol):
@@ -56,7 +58,10 @@ class Writers:
     def of(self, knowledge_base: str | None = None) -> tuple[Writer, ...]:
         """The writers of a knowledge base's answers, in the order in which they are tried."""
         main = self.adapted.get(knowledge_base or "", self.main)
-        return (main,) if self.fallback is None else (main, self.fallback)
+        if self.fallback is None:
+            return (main,)
+        # What weighs the withheld answer was fitted on those of the generator without adapter.
+        return main, self.fallback if main is self.main else self.fallback.alone()
 
 
 def chosen_writers(settings: Settings, retrieval: Retrieval, *, on_trial: bool = False) -> Writers:
@@ -84,16 +89,28 @@ def chosen_writers(settings: Settings, retrieval: Retrieval, *, on_trial: bool =
             )
         return Writers(_quoting(settings, retrieval, on_trial))
     main, adapted = _copying(settings, retrieval, on_trial)
-    fallback = None if settings.fallback == "none" else _quoting(settings, retrieval, on_trial)
-    return Writers(main, adapted, fallback)
+    if settings.fallback == "none":
+        return Writers(main, adapted)
+    return Writers(main, adapted, _quoting(settings, retrieval, on_trial, main.generator.digest))
 
 
-def _quoting(settings: Settings, retrieval: Retrieval, on_trial: bool) -> Writer:
-    if not on_trial:
-        retrieval.calibration.check_judged_by(retrieval.verifier.model_sha256)
-    fitted = Fitted.bundled(retrieval.calibration)
+def _quoting(
+    settings: Settings, retrieval: Retrieval, on_trial: bool, after: str | None = None
+) -> Writer:
+    """What quotes sentences; after the generator of a digest, or as the only writer."""
+    calibration = retrieval.calibration
+    generator = ExtractiveGenerator(retrieval.embedder, calibration)
+    if on_trial:
+        return Writer(generator, CalibratedDecider(_ANY))
+    calibration.check_judged_by(retrieval.verifier.model_sha256)
+    alone = CalibratedDecider(Fitted.bundled(calibration), threshold=settings.answer_threshold)
+    own = None if after is None else _calibrated(calibration, calibration.second, after)
+    if own is None:
+        return Writer(generator, alone)
+    named, embedder = "the calibration file", retrieval.embedder
+    fitted = _fitted(own, named, calibration.digest, embedder, retrieval)
     decider = CalibratedDecider(fitted, threshold=settings.answer_threshold)
-    return Writer(ExtractiveGenerator(retrieval.embedder, retrieval.calibration), decider)
+    return Writer(generator, decider, alone_decider=alone)
 
 
 def _copying(
@@ -115,9 +132,9 @@ def _copying(
     saved = load_generator(settings.generator, device=device)
     adapters = None
     own_name = f"copy:{saved.digest}"
-    own = None if on_trial else _calibrated(retrieval.calibration, own_name)
-    own_digest = saved.digest if own is None else retrieval.calibration.digest
-    decisions = {settings.generator: own or saved.manifest.decision}
+    calibration = retrieval.calibration
+    own = None if on_trial else _calibrated(calibration, calibration.written, own_name)
+    decisions = {settings.generator: saved.manifest.decision}
     if settings.adapters:
         from rag.training.adapters import AdapterSwitch  # peft is optional.
 
@@ -127,9 +144,9 @@ def _copying(
             decisions[str(folder)] = adapters.decision(name)
     weighs_similarity = any(
         decision is not None and decision.embedder_sha256 is not None
-        for decision in decisions.values()
+        for decision in (own, *decisions.values())
     )
-    embedder = retrieval.embedder if weighs_similarity else None
+    embedder = retrieval.embedder if weighs_similarity or on_trial else None
     generator = CopyGenerator(
         saved.base,
         own_name,
@@ -140,24 +157,40 @@ def _copying(
         embedder=embedder,
     )
 
-    def decider(reference: str, digest: str) -> CalibratedDecider:
-        judge = None if on_trial else retrieval
-        fitted = _fitted(decisions[reference], reference, digest, embedder, judge)
+    def writer(own: CopyGenerator, reference: str, digest: str, asking: Decision | None) -> Writer:
+        if on_trial:
+            return Writer(own, CalibratedDecider(_ANY, names=False, tables=False))
+        asked = None
+        if asking is not None:
+            named = "the calibration file"
+            asked = _fitted(asking, named, calibration.digest, embedder, retrieval)
+        try:
+            reading = _fitted(decisions[reference], reference, digest, embedder, retrieval)
+        except (DigestMismatch, ModelError):
+            if asked is None:
+                raise
+            reading = asked  # fitted anew, with another verifier or embedder
+        threshold = settings.answer_threshold
+        given = reading.model.extra("reading_threshold") if threshold is None else threshold
         # Names missing are among its evidence; no tables were.
-        return CalibratedDecider(
-            fitted, threshold=settings.answer_threshold, names=False, tables=False
+        return Writer(
+            own,
+            CalibratedDecider(asked or reading, threshold=threshold, names=False, tables=False),
+            CalibratedDecider(reading, threshold=given, names=False, tables=False),
         )
 
     adapted = {
-        name: Writer(generator.adapted(name), decider(str(folder), adapters.digest(name)))
+        name: writer(generator.adapted(name), str(folder), adapters.digest(name), None)
         for name, folder in settings.adapters.items()
         if adapters is not None
     }
-    return Writer(generator, decider(settings.generator, own_digest)), adapted
+    return writer(generator, settings.generator, saved.digest, own), adapted
 
 
-def _calibrated(calibration: Calibration, generator: str) -> Decision | None:
-    """The calibration file's own decision on a generator's answers; None if it has none.
+def _calibrated(
+    calibration: Calibration, fitted: Mapping[str, Any] | None, generator: str
+) -> Decision | None:
+    """A decision of the calibration file; None if it has none, or the bundled one no fitting one.
 
     Raises:
         DigestMismatch: it was fitted on another generator.
@@ -165,11 +198,13 @@ def _calibrated(calibration: Calibration, generator: str) -> Decision | None:
     """
     from rag.generate.manifest import Decision, complaint
 
-    if calibration.written is None:
+    if fitted is None:
         return None
-    value = dict(calibration.written)
+    value = dict(fitted)
     wanted = value.pop("generator", None)
     if wanted != generator:
+        if calibration.bundled:
+            return None
         raise DigestMismatch(
             f"the calibration file was fitted on generator {str(wanted)[:17]}…, not on "
             f"{generator[:17]}…: set RAG_GENERATOR back, or fit one with rag calibrate"
@@ -185,12 +220,12 @@ def _fitted(
     reference: str,
     digest: str,
     embedder: Embedder | None,
-    retrieval: Retrieval | None,
+    retrieval: Retrieval,
 ) -> Fitted:
-    """A decision in use; its verifier is that of the retrieval, or any if that is None."""
+    """A decision in use, if it was fitted with what it is used with."""
     if decision is None:
         raise ModelError(f"{reference} has no fitted decision: run rag train generator with --dev")
-    unknown = set(decision.features) - set(WRITTEN_FEATURES)
+    unknown = set(decision.features) - {*WRITTEN_FEATURES, *SECOND_FEATURES}
     if unknown:
         raise ModelError(
             f"{reference} decides by {min(unknown)}, which this version doesn't know: "
@@ -204,12 +239,15 @@ def _fitted(
             "rag train generator with it"
         )
     judge = decision.verifier_sha256
-    if judge is not None and retrieval and retrieval.verifier.model_sha256 != judge:
+    if judge is not None and retrieval.verifier.model_sha256 != judge:
         raise DigestMismatch(
             f"the decision of {reference} was fitted with a verifier of sha256 {judge[:12]}…, not "
             "with the current one: set RAG_VERIFIER back, or fit a decision with rag calibrate"
         )
-    model = LogisticModel(
-        np.array(decision.weights), decision.intercept, {"threshold": decision.threshold}
-    )
+    reading = decision.reading_threshold
+    thresholds = {
+        "threshold": decision.threshold,
+        "reading_threshold": decision.threshold if reading is None else reading,
+    }
+    model = LogisticModel(np.array(decision.weights), decision.intercept, thresholds)
     return Fitted(model, decision.features, digest)

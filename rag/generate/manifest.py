@@ -30,6 +30,8 @@ class Decision(BaseModel):
     """A logistic regression on disk: how likely an answer is right, and when it is served.
 
     Attributes:
+        threshold: least probability of an answer that is served from what a search found.
+        reading_threshold: that of one from given passages; None for the same.
         embedder_sha256: digest of the embedder that "similarity" was measured with; None if that
             is not among the features.
         verifier_sha256: digest of the model that judged claims; None if its verdicts are not
@@ -42,6 +44,7 @@ class Decision(BaseModel):
     weights: tuple[float, ...]
     intercept: float
     threshold: float = Field(ge=0, le=1)
+    reading_threshold: float | None = Field(default=None, ge=0, le=1)
     embedder_sha256: str | None = None
     verifier_sha256: str | None = None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from random import Random
 
 import numpy as np
@@ -30,6 +30,7 @@ from rag.words import content_words
 
 RIGHT_FROM = 0.5  # token F1 against a gold answer
 PRECISION = 0.9  # share of the served answers that are to be right
+READING_PRECISION = 0.7  # where passages are given: whoever gives them thinks that they answer
 ANSWERABLE = "answerable"
 MISLEADING = "sounds answered"
 """Kinds of questions: the second has no answer, though the text speaks of the matter."""
@@ -47,6 +48,7 @@ def fit_decision(
     embedder: Embedder | None = None,
     verifier: Verifier | None = None,
     precision: float = PRECISION,
+    reading_precision: float = READING_PRECISION,
     seed: int = 0,
     progress: Callable[[int, int], object] = lambda done, total: None,
 ) -> Decision:
@@ -63,6 +65,7 @@ def fit_decision(
         embedder: the one that answers will be served with; None leaves similarity out.
         verifier: the one that will judge them; None leaves its verdicts out.
         precision: see `fitted`.
+        reading_precision: see `fitted`.
         seed: of the choice of other contexts.
         progress: called with the numbers of answers written so far and in all.
 
@@ -95,6 +98,7 @@ def fit_decision(
         kinds=[kind_of(row, texts) for row, texts in requests],
         groups=[row.context for row, _ in requests],
         precision=precision,
+        reading_precision=reading_precision,
         embedder_sha256=None if embedder is None else embedder.digest,
         verifier_sha256=None if verifier is None else verifier.model_sha256,
     )
@@ -127,6 +131,7 @@ def fitted(
     kinds: Sequence[str],
     groups: Sequence[str],
     precision: float = PRECISION,
+    reading_precision: float | None = None,
     embedder_sha256: str | None = None,
     verifier_sha256: str | None = None,
 ) -> Decision:
@@ -135,8 +140,7 @@ def fitted(
     Questions with and without an answer weigh the same together, and so does each kind of those
     without. The threshold is the lowest at which the wanted share of the served answers is right;
     the probabilities that it is chosen by come from models that have not seen the question's
-    context. Questions that were written to sound answered are learned from, but the threshold is
-    chosen for the others: among what people ask, questions are rarely made to mislead.
+    context.
 
     Args:
         features: (n, features).
@@ -145,31 +149,78 @@ def fitted(
         kinds: (n,) `ANSWERABLE`, or the kind of a question without an answer.
         groups: (n,) what must not be in two folds: the contexts.
         precision: wanted share of right answers among those served.
+        reading_precision: the same where passages are given; None for the same threshold.
         embedder_sha256: digest of the embedder that measured similarity, if that is a feature.
         verifier_sha256: digest of the model that judged claims, if its verdicts are features.
+    """
+    weights = half_and_half(kinds)
+    model = cross_fitted(features, right, weights, groups)
+
+    def threshold(share: float) -> float:
+        return round(threshold_for(model.held, right, share, weights=weights), 4)
+
+    return Decision(
+        features=tuple(names),
+        weights=model.weights,
+        intercept=model.intercept,
+        threshold=threshold(precision),
+        reading_threshold=None if reading_precision is None else threshold(reading_precision),
+        embedder_sha256=embedder_sha256,
+        verifier_sha256=verifier_sha256,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class CrossFitted:
+    """A logistic regression, and what it says of cases that it has not seen.
+
+    Attributes:
+        weights: (features,) of the model that has seen all cases.
+        held: (n,) probabilities by models that have not seen the case's group.
+    """
+
+    weights: tuple[float, ...]
+    intercept: float
+    held: NDArray[np.float64]
+
+
+def cross_fitted(
+    features: NDArray[np.float64],
+    right: NDArray[np.bool_],
+    weights: NDArray[np.float64],
+    groups: Sequence[str],
+) -> CrossFitted:
+    """Fit a logistic regression, and once more without each fifth of the groups.
+
+    Args:
+        features: (n, features).
+        right: (n,).
+        weights: (n,) of the cases.
+        groups: (n,) what must not be in two folds.
+
+    Raises:
+        UsageError: there are too few groups.
     """
     mean, spread = features.mean(axis=0), features.std(axis=0)
     spread[spread < 1e-6] = 1.0  # what never varies says nothing
     scaled = (features - mean) / spread
-    weights = half_and_half(kinds)
     held = np.zeros(len(right))
     folds = fold_of(groups)
-    for fold in range(FOLDS):
+    for fold in np.unique(folds):
         train, test = folds != fold, folds == fold
-        if test.any() and right[train].any() and not right[train].all():
-            model = LogisticRegression(C=1.0, max_iter=2_000)
-            model.fit(scaled[train], right[train], sample_weight=weights[train])
-            held[test] = model.predict_proba(scaled[test])[:, 1]
+        if right[train].all() or not right[train].any():  # also where there are no others
+            raise UsageError(
+                f"{len(set(groups))} different texts are too few to fit a decision on: give "
+                "questions on more of them, some of which have no answer there"
+            )
+        model = LogisticRegression(C=1.0, max_iter=2_000)
+        model.fit(scaled[train], right[train], sample_weight=weights[train])
+        held[test] = model.predict_proba(scaled[test])[:, 1]
     model = LogisticRegression(C=1.0, max_iter=2_000).fit(scaled, right, sample_weight=weights)
     coefficients = model.coef_[0] / spread
     intercept = float(model.intercept_[0] - coefficients @ mean)
-    return Decision(
-        features=tuple(names),
-        weights=tuple(round(float(weight), 6) for weight in coefficients),
-        intercept=round(intercept, 6),
-        threshold=round(_threshold(held, right, kinds, precision), 4),
-        embedder_sha256=embedder_sha256,
-        verifier_sha256=verifier_sha256,
+    return CrossFitted(
+        tuple(round(float(weight), 6) for weight in coefficients), round(intercept, 6), held
     )
 
 
@@ -187,21 +238,6 @@ def kind_of(row: QuestionRow, texts: Sequence[str]) -> str:
         return ANSWERABLE if row.context in texts else "withdrawn"
     made = {"/swapped": "another name", "/other": "withdrawn"}
     return next((kind for end, kind in made.items() if row.id.endswith(end)), MISLEADING)
-
-
-def _threshold(
-    probabilities: NDArray[np.float64],
-    right: NDArray[np.bool_],
-    kinds: Sequence[str],
-    precision: float,
-) -> float:
-    asked = np.array([kind != MISLEADING for kind in kinds])
-    if {kind for kind in kinds if kind != MISLEADING} <= {ANSWERABLE}:
-        asked[:] = True
-    chosen = [kind for kind, is_asked in zip(kinds, asked, strict=True) if is_asked]
-    return threshold_for(
-        probabilities[asked], right[asked], precision, weights=half_and_half(chosen)
-    )
 
 
 def fold_of(groups: Sequence[str]) -> NDArray[np.int64]:
@@ -222,24 +258,35 @@ def forms(rows: Sequence[QuestionRow], seed: int = 0) -> list[tuple[QuestionRow,
     swapped = [
         (replace(row, id=f"{row.id}/swapped", question=question, answers=()), texts)
         for row, texts in among
-        if row.answers and (question := _about_another(row, texts, others, seed)) is not None
+        if row.answers
+        and (question := about_another(row.question, texts, others, _swapping(row, seed)))
     ]
     return [*((row, [row.context]) for row in rows), *among, *without, *swapped]
 
 
-def _about_another(
-    row: QuestionRow, texts: Sequence[str], contexts: Sequence[str], seed: int
+def _swapping(row: QuestionRow, seed: int) -> Random:
+    return Random(f"swapped/{seed}/{row.id}")
+
+
+def about_another(
+    question: str, texts: Sequence[str], contexts: Sequence[str], rng: Random
 ) -> str | None:
-    """A row's question with a name or number that none of its texts holds; None without one."""
-    rng = Random(f"swapped/{seed}/{row.id}")
+    """A question with a name or number that none of its texts holds; None without one.
+
+    Args:
+        question: as it was asked.
+        texts: what it is asked of.
+        contexts: where the other name may come from.
+        rng: decides which.
+    """
     donors = [context for context in contexts if context not in texts]
     for donor in rng.sample(donors, min(DONORS, len(donors))):
-        question = swap_entity(row.question, donor, rng)
-        if question is None:
+        changed = swap_entity(question, donor, rng)
+        if changed is None:
             continue
-        new = set(content_words(question)) - set(content_words(row.question))
+        new = set(content_words(changed)) - set(content_words(question))
         if new - set(content_words(" ".join(texts))):
-            return question
+            return changed
     return None
 
 

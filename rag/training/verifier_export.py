@@ -12,7 +12,7 @@ from accelerate import PartialState  # type: ignore[import-untyped]
 
 from rag.errors import UsageError
 from rag.protocols import Embedder
-from rag.training.best_weights import Figures, best_weights
+from rag.training.best_weights import Figures, best_weights, halfway
 from rag.training.export import REPORT, shown, versions
 from rag.training.held_out import split_rows, split_statements
 from rag.training.resume import RUNNING, check_folder, file_digests, files_of
@@ -93,13 +93,15 @@ def export_verifier(
         the report's part: which weights, their figures, folder, digest and verdicts, and whether
         the verifier can serve.
     """
-    weights, figures = best_weights(
-        settings.out,
-        model,
-        figures,
-        measured=lambda: held_out_figures(settings, model, embedder),
-        score=score,
-    )
+
+    def own_figures() -> Figures:
+        return held_out_figures(settings, model, embedder)
+
+    weights, figures = best_weights(settings.out, model, figures, measured=own_figures, score=score)
+    if settings.base != EMBEDDED and is_verifier(settings.base):
+        start = load_verifier(settings.base).model.state_dict()
+        mixed, figures = halfway(start, model, figures, measured=own_figures, score=score)
+        weights += ", in equal parts with those at the start" if mixed else ""
     folder = settings.out / "verifier"
     described: dict[str, Any] = {
         "trained_from": trained_from(settings),
@@ -183,7 +185,7 @@ def trained_from(settings: VerifierTraining) -> str:
     if settings.base == EMBEDDED:
         return "all-MiniLM-L6-v2"
     base = shown(settings)["base"]
-    return base if is_verifier(settings.base) else f"the encoder of {base}"
+    return str(base) if is_verifier(settings.base) else f"the encoder of {base}"
 
 
 def card(settings: VerifierTraining, part: Mapping[str, Any]) -> str:

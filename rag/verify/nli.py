@@ -12,7 +12,14 @@ from numpy.typing import NDArray
 from rag.types import Claim, Disagreement, EvidenceSpan, Verdict, VerdictLabel
 from rag.verify import guards
 from rag.verify.cross_encoder import CONTRADICTION, ENTAILMENT, Pair
-from rag.verify.premises import MOST_PREMISES, Premise, likeliest, premises, shared
+from rag.verify.premises import (
+    MOST_PREMISES,
+    Premise,
+    likeliest,
+    premises,
+    shared,
+    together,
+)
 from rag.verify.saved import Verdicts
 from rag.verify.scorer import Scores
 
@@ -22,6 +29,8 @@ ELSEWHERE_SHARE = 0.3
 """Share of the claim's words that such a sentence must have: else it is about something else."""
 CLAIM_TOKENS = 80
 """About so many tokens of a claim are judged at once; a longer one is as good as its worst part."""
+QUESTION_TOKENS = CLAIM_TOKENS // 2
+"""About so many tokens of a question are read: a part that is all question would be no claim."""
 SAME = 0.1
 """Sentences whose windows overlap are entailed nearly alike: among those the claim's words tell."""
 
@@ -52,12 +61,16 @@ class _Asked:
 
     Attributes:
         parts: for each part of the claim, its pair with each premise.
+        joined: premises that have its words only together; none or several.
+        together: for each part, its pair with those as one text; one or none.
         relevance: of its question, if it has one, with each evidence text.
         others: with each sentence of the passages not cited.
     """
 
     premises: list[Premise]
     parts: list[list[int]]
+    joined: list[Premise]
+    together: list[list[int]]
     relevance: list[int]
     elsewhere: list[Premise]
     others: list[int]
@@ -67,7 +80,8 @@ class NliVerifier:
     """Judges with a cross-encoder's entailment head.
 
     A claim is scored against each sentence of its evidence, with a neighbour on either side, and
-    the best counts (Laban et al., 2022: whole documents in one call do worse than word overlap).
+    against the few that have its words only together; the best counts (Laban et al., 2022: whole
+    documents in one call do worse than word overlap).
 
     Args:
         scorer: the cross-encoder.
@@ -110,18 +124,19 @@ class NliVerifier:
     ) -> _Asked:
         statement = stated(claim)
         chosen = likeliest(statement, premises(texts), MOST_PREMISES)
-        parts = [
-            [pairs.add((part, premise.text)) for premise in chosen] for part in parts_of(statement)
-        ]
+        pieces = parts_of(statement)
+        parts = [[pairs.add((piece, premise.text)) for premise in chosen] for piece in pieces]
+        joined = together(statement, chosen)
+        text = "\n".join(premise.sentence.text for premise in joined)
+        spread = [[pairs.add((piece, text))] if joined else [] for piece in pieces]
         relevance = (
             [pairs.add((claim.question, premise.text)) for premise in chosen]
             if claim.question
             else []
         )
         elsewhere = likeliest(statement, others, ELSEWHERE, least=ELSEWHERE_SHARE)
-        first = parts_of(statement)[0]
-        asked = [pairs.add((first, premise.text)) for premise in elsewhere]
-        return _Asked(chosen, parts, relevance, elsewhere, asked)
+        asked = [pairs.add((pieces[0], premise.text)) for premise in elsewhere]
+        return _Asked(chosen, parts, joined, spread, relevance, elsewhere, asked)
 
     def _verdict(
         self, claim: Claim, texts: Sequence[str], asked: _Asked, scores: Scores
@@ -134,11 +149,18 @@ class NliVerifier:
         said = np.array([says(premise, claim) for premise in asked.premises])
         entailed = np.where(said, 1.0, entailed)
         against = np.where(said, 0.0, against)
-        supported = float(entailed.max(1).min())
+        best = entailed.max(1)  # (parts, premises) -> (parts,)
+        pointed = asked.premises, entailed.mean(0)
+        if asked.joined:
+            spread = scores.labels[asked.together, ENTAILMENT].max(1)
+            if spread.min() > best.min():
+                pointed = asked.joined, np.zeros(len(asked.joined), dtype=np.float32)
+            best = np.maximum(best, spread)
+        supported = float(best.min())
         # What one sentence bears out another can't refute.
         contradicted = min(float(against.max()), 1.0 - supported)
         label: VerdictLabel = "unsupported"
-        span = asked.premises[_place(claim, asked.premises, entailed.mean(0))].sentence
+        span = pointed[0][_place(claim, *pointed)].sentence
         if supported >= self._verdicts.supported:
             label = "unsupported" if missed else "supported"
         elif contradicted >= self._verdicts.contradicted:
@@ -159,14 +181,17 @@ class NliVerifier:
         )
 
     def _disagreement(self, claim: Claim, asked: _Asked, scores: Scores) -> Disagreement | None:
-        """The sentence of another passage that contradicts most, if one surely does."""
+        """What another passage surely denies, in the sentence with most of the claim's words."""
         if not asked.others or scores.labels is None:
             return None
         said = np.array([says(premise, claim) for premise in asked.elsewhere])
         against = np.where(said, 0.0, scores.labels[asked.others, CONTRADICTION])
-        worst = int(np.argmax(against))
-        if against[worst] < self._verdicts.contradicted:
+        sure = [i for i, own in enumerate(against) if own >= self._verdicts.contradicted]
+        if not sure:
             return None
+        # Of several the one that speaks of the same thing: a sentence on another drug denies too.
+        shares = shared(stated(claim), asked.elsewhere)
+        worst = max(sure, key=lambda i: (shares[i], float(against[i])))
         span: EvidenceSpan = asked.elsewhere[worst].sentence
         return Disagreement(span.evidence, span.start, span.end, span.text, float(against[worst]))
 
@@ -197,26 +222,32 @@ def _place(claim: Claim, candidates: Sequence[Premise], scores: NDArray[np.float
 
 
 def stated(claim: Claim) -> str:
-    """What the model judges: a short answer with its question, else the claim alone."""
-    return f"{claim.question} {claim.text}" if claim.question else claim.text
+    """What the model judges: a short answer with its question, else the claim alone.
+
+    Of a long question the beginning and the end count.
+    """
+    if not claim.question:
+        return claim.text
+    asked = parts_of(claim.question, QUESTION_TOKENS)
+    if len(asked) == 1:
+        return f"{claim.question} {claim.text}"
+    half = QUESTION_TOKENS // 2
+    ends = parts_of(claim.question, half)[0], parts_of(claim.question[::-1], half)[0][::-1]
+    return f"{ends[0]} {ends[1]} {claim.text}"
 
 
-def parts_of(statement: str) -> list[str]:
-    """A statement, cut where it is longer than the model reads.
+def parts_of(statement: str, most: int = CLAIM_TOKENS) -> list[str]:
+    """A statement, cut where it is longer than the model reads, or than so many tokens.
 
     A word is about one token for four letters, in scripts other than Latin one a letter; words
     longer than a part, of scripts without spaces, are cut too.
     """
-    words = [
-        word[at : at + CLAIM_TOKENS]
-        for word in statement.split()
-        for at in range(0, len(word), CLAIM_TOKENS)
-    ]
+    words = [word[at : at + most] for word in statement.split() for at in range(0, len(word), most)]
     parts: list[list[str]] = [[]]
     tokens = 0.0
     for word in words:
         cost = max(1.0, len(word) / 4) if word.isascii() else float(len(word))
-        if parts[-1] and tokens + cost > CLAIM_TOKENS:
+        if parts[-1] and tokens + cost > most:
             parts.append([])
             tokens = 0.0
         parts[-1].append(word)

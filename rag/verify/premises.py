@@ -15,6 +15,8 @@ LONGEST_SENTENCE = 600
 """Characters; what is no prose (a table, a list without stops) is cut into pieces of this size."""
 NEIGHBOUR_CHARS = 240
 """Most characters of the sentence before and of the one after: the model reads 256 tokens."""
+MOST_TOGETHER = 3
+"""Sentences that are judged together, where a claim's words are spread over them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,11 +25,13 @@ class Premise:
 
     Attributes:
         text: with the sentence before and after it.
+        place: which sentence of its text it is.
         sentence: the sentence itself, where a verdict points.
         words: content words of the sentence.
     """
 
     text: str
+    place: int
     sentence: EvidenceSpan
     words: frozenset[str]
 
@@ -42,7 +46,7 @@ def premises(evidence: Sequence[str]) -> list[Premise]:
             begin = max(spans[first][0], start - NEIGHBOUR_CHARS)
             around = text[begin : min(spans[last][1], end + NEIGHBOUR_CHARS)]
             own = EvidenceSpan(index, start, end, text[start:end])
-            found.append(Premise(around, own, frozenset(content_words(own.text))))
+            found.append(Premise(around, i, own, frozenset(content_words(own.text))))
     return found
 
 
@@ -60,6 +64,38 @@ def likeliest(
     shares = shared(stated, candidates)
     order = sorted(range(len(candidates)), key=lambda i: (-shares[i], i))[:most]
     return [candidates[i] for i in sorted(order) if shares[i] >= least]
+
+
+def together(stated: str, candidates: Sequence[Premise]) -> list[Premise]:
+    """Sentences of one text that have a claim's words only together, in their order.
+
+    Each is the one that adds most of the words that are still missing. None where one sentence has
+    them all, or neighbours that are one premise anyway. Of several texts' those that have most.
+    """
+    best: list[Premise] = []
+    wanted = set(content_words(stated))
+    most = 0
+    for evidence in sorted({premise.sentence.evidence for premise in candidates}):
+        own = [premise for premise in candidates if premise.sentence.evidence == evidence]
+        chosen = _cover(wanted, own)
+        places = [premise.place for premise in chosen]
+        held = len(wanted & set().union(*(premise.words for premise in chosen)))
+        if len(chosen) > 1 and places[-1] - places[0] >= MOST_TOGETHER and held > most:
+            best, most = chosen, held
+    return best
+
+
+def _cover(wanted: set[str], candidates: Sequence[Premise]) -> list[Premise]:
+    """The premises that each add most of the words wanted, in their order."""
+    missing, chosen = set(wanted), set[int]()
+    while len(chosen) < MOST_TOGETHER:
+        added = [len(missing & premise.words) for premise in candidates]
+        best = max(range(len(candidates)), key=lambda i: (added[i], -i))
+        if not added[best]:
+            break
+        chosen.add(best)
+        missing -= candidates[best].words
+    return [candidates[i] for i in sorted(chosen)]
 
 
 def shared(stated: str, candidates: Sequence[Premise]) -> list[float]:

@@ -64,7 +64,6 @@ class Manifest(BaseModel):
         base_sha256: digest of that model's weights.
         labels: of the entailment head, in order.
         verdicts: None if they were never fitted; such a verifier can't serve.
-        fused_weight: log-odds of relevance that one unit of the search's own score is worth.
         trained_from: what the training started from, in words.
         files: sha256 of the files that decide what it says.
     """
@@ -76,7 +75,6 @@ class Manifest(BaseModel):
     base_sha256: str
     labels: tuple[str, ...]
     verdicts: Verdicts | None
-    fused_weight: float = 0.0
     trained_from: str
     settings: dict[str, Any]
     files: dict[str, str]
@@ -143,7 +141,6 @@ def save_verifier(
     *,
     trained_from: str,
     verdicts: Verdicts | None = None,
-    fused_weight: float = 0.0,
     settings: Mapping[str, Any] | None = None,
     card: str | None = None,
 ) -> str:
@@ -177,7 +174,6 @@ def save_verifier(
         base_sha256=resolve(MINILM).digest,
         labels=LABELS,
         verdicts=verdicts,
-        fused_weight=fused_weight,
         trained_from=trained_from,
         settings=dict(settings or {}),
         files={name: sha256_of(content) for name, content in contents.items()},

@@ -94,7 +94,7 @@ def test_from_questions_to_answers_that_the_file_decides_on(
     ((digest, own),) = report["writers"].items()
     assert digest.startswith("extractive:")
     assert (report["questions"], report["precision"], report["out"]) == (55, 0.9, str(out))
-    assert 0 < own["served_wrong"] + own["served"] <= 55
+    assert 0 < report["served_wrong"] + own["served"] <= 55
     records = json.loads(rag("audit", "list", "--json")[1])["records"]
     assert [record["kind"] for record in records] == ["calibration", "refusal"]
 
@@ -109,9 +109,11 @@ def test_from_questions_to_answers_that_the_file_decides_on(
     code, said, _ = rag(
         "calibrate", wards, "--questions", questions, "--out", out, "--precision", "0.95"
     )
-    first, last = said.splitlines()
-    assert first.startswith("extractive: ")
-    assert " of 55 answers right; from probability 0." in first
+    first, second, last = said.splitlines()
+    assert first.startswith("from probability 0.")
+    assert " of 55 served, " in first
+    assert second.startswith("extractive: ")
+    assert " answers right, " in second
     assert last == f"set RAG_CALIBRATION={out} to use it"
 
 

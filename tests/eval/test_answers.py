@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -20,24 +21,27 @@ from eval.suites.answers import (
     risks,
     sampled,
 )
+from rag.training.decision import ANSWERABLE, MISLEADING
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
-def outcomes() -> list[Outcome]:
+def outcomes(kind: str = MISLEADING) -> list[Outcome]:
     """Ten answerable questions, six rightly served; ten others, two of them served."""
-    right = [Outcome(0.9, 0.5, True, True, True)] * 6
-    withheld = [Outcome(0.3, 0.5, True, False, True)] * 3
-    wrong = [Outcome(0.4, 0.5, False, False, True)]
-    served_wrong = [Outcome(0.8, 0.9, False, True, False)] * 2
-    others = [Outcome(0.1, 0.1, False, False, False)] * 8
+    right = [Outcome(0.9, 0.5, True, True, ANSWERABLE)] * 6
+    withheld = [Outcome(0.3, 0.5, True, False, ANSWERABLE)] * 3
+    wrong = [Outcome(0.4, 0.5, False, False, ANSWERABLE)]
+    served_wrong = [Outcome(0.8, 0.9, False, True, kind)] * 2
+    others = [Outcome(0.1, 0.1, False, False, kind)] * 8
     return [*right, *withheld, *wrong, *served_wrong, *others]
 
 
 def test_figures_are_shares_of_the_right_questions() -> None:
     content, table, plots = report(outcomes())
-    means = {name: figure["mean"] for name, figure in content["figures"].items()}
-    assert content["questions"] == 20
+    alone = content["written to sound answered"]
+    assert alone == content["all kinds"], "there is no other kind"
+    means = {name: figure["mean"] for name, figure in alone["figures"].items()}
+    assert alone["questions"] == 20
     assert means["wrong among the served"] == pytest.approx(2 / 8)
     assert means["served"] == pytest.approx(8 / 20)
     assert means["answerable questions answered rightly"] == pytest.approx(6 / 10)
@@ -46,15 +50,28 @@ def test_figures_are_shares_of_the_right_questions() -> None:
     assert means["right or wrong, AUC"] == pytest.approx((6 * 11 + 3 * 8) / (9 * 11))
     errors = 6 * 0.1 + 3 * 0.7 + 1 * 0.4 + 2 * 0.8 + 8 * 0.1
     assert means["expected calibration error"] == pytest.approx(errors / 20)
-    for figure in content["figures"].values():
+    for figure in alone["figures"].values():
         assert figure["low"] <= figure["mean"] <= figure["high"]
-    assert table.row_count == len(means) + 10
+    assert content["withheld"] == {ANSWERABLE: 0.4, MISLEADING: 0.8}
+    assert table.row_count == len(means) + 10 + 2
     assert plots["risk-coverage.png"].startswith(PNG)
 
 
+def test_all_kinds_stand_in_equal_parts() -> None:
+    named = [Outcome(0.7, 0.5, False, True, "another name")] * 4
+    gone = [Outcome(0.2, 0.5, False, False, "withdrawn")] * 4
+    content, _, _ = report([*outcomes(), *named, *gone])
+    mixed = content["all kinds"]
+    assert mixed["questions"] == 10 + 3 * 4
+    # Of the misleading ones the first four: two of them are served.
+    assert mixed["figures"]["wrong among the served"]["mean"] == pytest.approx(6 / 12)
+    assert content["written to sound answered"]["questions"] == 20
+    assert content["withheld"]["another name"] == 0.0
+
+
 def test_the_curve_is_the_risk_in_tenths() -> None:
-    content, _, _ = report(outcomes())
-    curve = {round(point["coverage"], 1): point for point in content["curve"]}
+    points = report(outcomes())[0]["all kinds"]["curve"]
+    curve = {round(point["coverage"], 1): point for point in points}
     assert sorted(curve) == [tenth / 10 for tenth in range(1, 11)]
     assert [curve[share]["risk"] for share in (0.1, 0.3)] == [0.0, 0.0]
     assert curve[0.4]["risk"] == pytest.approx(2 / 8)
@@ -64,7 +81,7 @@ def test_the_curve_is_the_risk_in_tenths() -> None:
 
 def test_nothing_served_is_no_risk() -> None:
     content, _, plots = report([replace(one, served=False) for one in outcomes()])
-    assert content["figures"]["wrong among the served"]["mean"] == 0.0
+    assert content["all kinds"]["figures"]["wrong among the served"]["mean"] == 0.0
     assert plots["risk-coverage.png"].startswith(PNG)
 
 
@@ -108,9 +125,23 @@ def test_a_plot_is_a_png() -> None:
 
 
 def test_as_many_questions_of_either_kind_are_asked() -> None:
-    rows = [Question(str(i), "squad2", "t", "Q?", "C.", ("a",) if i % 3 else ()) for i in range(90)]
+    def context(i: int) -> str:
+        return f"Ada Bell met Carl Dorn in {1800 + i}. Emma Falk met Gert Holm in {1900 + i}."
+
+    rows = [
+        Question(
+            str(i),
+            "squad2",
+            f"t{i % 9}",
+            f"Whom did Ada Bell meet in {1800 + i}?",
+            context(i),
+            ("Carl Dorn",) if i % 3 else (),
+        )
+        for i in range(90)
+    ]
     asked = sampled(rows)
-    assert len(asked) == 60
-    assert sum(bool(row.answers) for row in asked) == 30
     assert asked == sampled(rows)
-    assert len({row.id for row in asked}) == 60
+    kinds = Counter(one.kind for one in asked)
+    assert kinds == {ANSWERABLE: 30, MISLEADING: 30, "withdrawn": 10, "another name": 10}
+    assert len({one.row.id for one in asked}) == 80, "no question in two kinds"
+    assert all(bool(one.row.answers) is (one.kind == ANSWERABLE) for one in asked)

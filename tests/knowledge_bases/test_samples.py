@@ -43,13 +43,13 @@ def test_the_demo_answers_two_questions_and_withholds_the_third(samples):
     assert "4 hours" in answers[0].text
     assert answers[0].citations[0].document.uri == "anticoagulation-guideline.pdf"
     assert answers[0].citations[0].page == 3
-    assert "duty pharmacist on bleep 2417" in answers[1].text
+    assert answers[1].text == "7 years"
     assert answers[1].citations[0].document.uri == "controlled-drugs-procedure.docx"
 
 
 def test_documents_that_disagree_are_shown_beside_each_other(samples):
     _, base = samples
-    answer = base.ask("How much gentamicin is given once daily?").answer
+    answer = base.ask("Over how many minutes is gentamicin infused?").answer
     assert answer.status == "answered"
     assert answer.citations[0].document.uri == "gentamicin-vancomycin-policy.md"
     (verdict,) = answer.verdicts

@@ -1,7 +1,15 @@
 import pytest
 
 from rag.calibration import Calibration, sigmoid
-from rag.decide import FEATURES, WRITTEN_FEATURES, CalibratedDecider, Fitted, evidence
+from rag.decide import (
+    FEATURES,
+    SECOND_FEATURES,
+    WRITTEN_FEATURES,
+    CalibratedDecider,
+    Fitted,
+    evidence,
+    second_evidence,
+)
 from rag.types import Claim, Draft, Guard, Pointer, Token, Verdict
 
 WORDS = (Token("4 g", 0.9, 1.0, None),)
@@ -44,7 +52,10 @@ def test_an_unsupported_claim_is_withheld_whatever_its_probability(calibration, 
         "?", draft(similarity=1.0), [verdict(), verdict(label, (guard,))], [passage_of("x")]
     )
     assert decision.status == "abstained"
-    assert decision.reason == f"a claim is {label}: not found: number 5 g"
+    said = {"contradicted": "denied", "unsupported": "not borne out"}[label]
+    assert decision.reason == (
+        f"the best answer found is {said} by the text it would cite: not found: number 5 g"
+    )
 
 
 def test_nothing_found_and_nothing_written_are_told_apart(calibration, passage_of):
@@ -73,7 +84,7 @@ def test_an_answer_that_did_not_end_is_withheld(calibration, passage_of):
     decider = CalibratedDecider(Fitted.bundled(calibration), threshold=0.0)
     cut = decider.decide("?", draft(finished=0.0), [verdict()], [passage_of("x")])
     assert cut.status == "abstained"
-    assert cut.reason == "the answer did not come to an end"
+    assert cut.reason == "the best answer found has no end: it is cut off"
     whole = decider.decide("?", draft(finished=1.0), [verdict()], [passage_of("x")])
     assert whole.status == "answered"
 
@@ -105,3 +116,28 @@ def test_what_the_question_names_must_be_cited(calibration, passage_of):
     assert decided(loose, "How long does it run in India?") is None
     assert decided(strict, "Of what?", cell) is None
     assert "a cell of a table" in decided(loose, "Of what?", cell)
+
+
+def text_of(text: str, **features: float) -> Draft:
+    return Draft((Token(text, 0.9, 0.0, None),), 0.9, "test", features)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "agrees"),
+    [
+        ("within 4 hours", "Red cells run Within 4 hours, no later.", 1.0),
+        ("4 hours", "It takes 14 hours.", 0.0),
+        ("hours 4", "It takes 4 hours.", 0.0),
+        ("", "It takes 4 hours.", 0.0),
+        ("—", "It takes 4 hours.", 0.0),
+    ],
+)
+def test_a_sentence_agrees_with_an_answer_whose_words_it_holds(first, second, agrees) -> None:
+    assert second_evidence(text_of(first), text_of(second))["agrees"] == agrees
+
+
+def test_evidence_of_the_withheld_answer_is_evidence_of_the_next() -> None:
+    told = second_evidence(text_of("Ada", absent=0.3, entailed=-1.0), text_of("Bela", lead=9.0))
+    assert told == {"agrees": 0.0, "written_absent": 0.3, "written_entailed": -1.0}
+    named = {name.removeprefix("written_") for name in SECOND_FEATURES}
+    assert {"absent", "entailed", "agrees", "lead"} <= named

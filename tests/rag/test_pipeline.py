@@ -110,6 +110,12 @@ def test_where_one_withholds_the_next_is_tried(ask) -> None:
     assert attempt.models["generator"] == "says:first"
 
 
+def test_a_later_answer_knows_what_was_withheld(ask) -> None:
+    answer = ask("which?")
+    assert answer.draft.features["agrees"] == 0.0
+    assert "agrees" not in answer.attempts[0].draft.features
+
+
 def test_where_all_withhold_the_first_one_says_why(ask) -> None:
     answer = ask("hard?")
     assert (answer.status, answer.text, answer.draft.text) == ("abstained", "", "first")
@@ -130,6 +136,16 @@ def test_one_that_takes_too_long_leaves_it_to_the_next(ask) -> None:
     assert [attempt.draft.text for attempt in answer.attempts] == [""]
 
 
+def test_after_one_that_took_too_long_the_next_is_decided_on_alone(
+    pipeline: Pipeline, passage_of
+) -> None:
+    first, second = pipeline.writers
+    strict = replace(second, decider=Serves(lambda question: False), alone_decider=second.decider)
+    found = replace(pipeline, writers=(first, strict), retriever=Finds(passage_of))
+    assert found.ask("slow first?", Filters()).text == "second"
+    assert found.ask("which?", Filters()).status == "abstained"
+
+
 def test_what_took_too_long_is_no_abstention(ask) -> None:
     with pytest.raises(GenerationTimeout, match="first did not finish"):
         ask("slow first, hard?")
@@ -145,6 +161,14 @@ def test_given_passages_are_read_by_the_first_alone(pipeline: Pipeline) -> None:
     assert [pipeline.read(q, []).text for q in ("easy?", "which?")] == ["first", ""]
     with pytest.raises(GenerationTimeout, match="first did not finish"):
         pipeline.read_all([("easy?", []), ("slow first?", [])])
+
+
+def test_given_passages_may_be_decided_on_otherwise(pipeline: Pipeline) -> None:
+    lenient = replace(pipeline.writers[0], reading_decider=Serves(lambda question: True))
+    reading = replace(pipeline, writers=(lenient, *pipeline.writers[1:]))
+    assert reading.read("which?", []).status == "answered"
+    assert pipeline.read("which?", []).status == "abstained"
+    assert reading.ask("which?", Filters()).text == "second", "asking is as it was"
 
 
 def test_a_trial_has_each_writer_s_answer(pipeline: Pipeline, passage_of) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,7 +12,7 @@ import pytest
 from pydantic import ValidationError
 
 from rag.calibration import Calibration
-from rag.decide import VERIFIED, WRITTEN_FEATURES
+from rag.decide import FEATURES, VERIFIED, WRITTEN_FEATURES
 from rag.errors import DigestMismatch, ModelError, UsageError
 from rag.generate.choose import chosen_writers
 from rag.generate.extractive import ExtractiveGenerator
@@ -147,6 +149,29 @@ def test_an_adapter_s_name_is_not_the_generators(folder: Path, adapter: Path, ch
     assert writers.main.generator.digest == f"copy:{load_generator(folder).digest}"
 
 
+def test_after_an_adapter_the_fallback_is_decided_on_alone(
+    folder: Path, adapter: Path, calibrated, chosen
+) -> None:
+    own = f"copy:{load_generator(folder).digest}"
+    second = {"generator": own, "features": ["agrees"], "weights": [2.0], "intercept": 0.0}
+    retrieval = calibrated()
+    retrieval.calibration = replace(retrieval.calibration, second={**second, "threshold": 0.8})
+    writers = chosen(folder, retrieval, fallback="extractive", adapters={"handbook": adapter})
+    plain, adapted = writers.of("another")[1], writers.of("handbook")[1]
+    assert plain.decider is not plain.alone_decider
+    assert adapted.decider is plain.alone_decider
+
+
+def test_on_trial_nothing_need_be_fitted(
+    base, tmp_path: Path, retrieval, chosen, passage_of
+) -> None:
+    save_generator(tmp_path / "own", base, trained_from="a test")
+    writers = chosen(tmp_path / "own", retrieval, on_trial=True, fallback="extractive").of()
+    for writer in writers:
+        decision = writer.decider.decide("Who?", draft(9.0), (), [passage_of("x")])
+        assert (decision.status, decision.threshold) == ("answered", 0.0)
+
+
 def test_an_adapter_without_a_decision_is_refused(folder: Path, adapter: Path, chosen) -> None:
     put_decision(adapter / "adapter.json", None)
     with pytest.raises(ModelError, match="adapter has no fitted decision"):
@@ -263,6 +288,73 @@ def test_a_calibration_of_another_generator_is_refused(folder: Path, calibrated,
     assert f"copy:{own[:12]}…" in str(refused.value)
     on_trial = chosen(folder, calibrated(f"copy:{'0' * 64}"), on_trial=True)
     assert on_trial.main.generator.digest == f"copy:{own}"
+
+
+def test_the_bundled_calibration_of_another_generator_leaves_it_its_own_decision(
+    folder: Path, calibrated, chosen, passage_of
+) -> None:
+    retrieval = calibrated(f"copy:{'0' * 64}")
+    retrieval.calibration = replace(retrieval.calibration, bundled=True)
+    decider = chosen(folder, retrieval).main.decider
+    assert decider.decide("Who?", draft(-1.0), (), [passage_of("x")]).threshold == 0.4
+
+
+def test_given_passages_have_a_threshold_of_their_own(
+    base, tmp_path: Path, calibrated, chosen, passage_of
+) -> None:
+    decision = DECISION.model_copy(update={"reading_threshold": 0.2})
+    save_generator(tmp_path / "own", base, trained_from="a test", decision=decision)
+    own = f"copy:{load_generator(tmp_path / 'own').digest}"
+    for retrieval, threshold in ((None, 0.4), (calibrated(own), 0.9)):
+        writer = chosen(tmp_path / "own", *([retrieval] if retrieval else [])).main
+        deciders = (writer.decider, writer.reading_decider)
+        found = [one.decide("Who?", draft(-1.0), (), [passage_of("x")]) for one in deciders]
+        assert [decision.threshold for decision in found] == [threshold, 0.2]
+
+
+def test_a_decision_fitted_anew_serves_for_reading_too(
+    base, tmp_path: Path, calibrated, chosen, passage_of
+) -> None:
+    save_generator(
+        tmp_path / "own", base, trained_from="a test", decision=weighing_verdicts("a" * 64)
+    )
+    own = f"copy:{load_generator(tmp_path / 'own').digest}"
+    retrieval = calibrated(
+        own, **weighing_verdicts("b" * 64, threshold=0.7).model_dump(mode="json")
+    )
+    retrieval.verifier = SimpleNamespace(model_sha256="b" * 64)
+    writer = chosen(tmp_path / "own", retrieval).main
+    assert writer.reading_decider is not None
+    decision = writer.reading_decider.decide("Who?", draft(-1.0), (), [passage_of("x")])
+    assert decision.threshold == 0.7
+
+
+def test_quoting_after_a_generator_has_a_decision_of_its_own(
+    folder: Path, calibrated, chosen, passage_of
+) -> None:
+    own = f"copy:{load_generator(folder).digest}"
+    second = {
+        "generator": own,
+        "features": ["agrees", "written_absent"],
+        "weights": [2.0, -1.0],
+        "intercept": 0.0,
+        "threshold": 0.8,
+    }
+    retrieval = calibrated()
+    retrieval.calibration = replace(retrieval.calibration, second=second)
+    fallback = chosen(folder, retrieval, fallback="extractive").of()[1]
+    agreeing = Draft(
+        (Token("Ada", 0.9, 1.0, None),), 0.9, "x", {"agrees": 1.0, "written_absent": 0.5}
+    )
+    decision = fallback.decider.decide("Who?", agreeing, (), [passage_of("x")])
+    assert decision.probability == pytest.approx(1 / (1 + math.exp(-1.5)))
+    assert (decision.status, decision.threshold) == ("answered", 0.8)
+    assert fallback.alone_decider is not None
+    alone = fallback.alone_decider.decide("Who?", agreeing, (), [passage_of("x")])
+    assert alone.threshold == retrieval.calibration.model("decide", FEATURES).extra("threshold")
+    retrieval.calibration = replace(retrieval.calibration, second={**second, "generator": "copy:0"})
+    with pytest.raises(DigestMismatch, match="fitted on generator copy:0"):
+        chosen(folder, retrieval, fallback="extractive")
 
 
 @pytest.mark.parametrize(

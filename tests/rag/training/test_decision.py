@@ -323,20 +323,34 @@ def test_answerable_and_other_questions_weigh_the_same_together() -> None:
     assert uneven.threshold == pytest.approx(even.threshold, abs=0.08)
 
 
-def test_misleading_questions_are_learned_from_but_do_not_raise_the_threshold() -> None:
-    features, right, answerable = synthetic(1_000, 1_000)
+def test_misleading_questions_raise_the_threshold() -> None:
+    features, right, answerable = synthetic(2_000, 2_000)
     kinds, groups = kinds_of(answerable), [str(i) for i in range(len(right))]
     plain = fitted(features, right, ("absent",), kinds=kinds, groups=groups)
-    misled = np.concatenate([features, np.full((1_000, 1), 3.0)])
-    decision = fitted(
-        misled,
-        np.concatenate([right, np.zeros(1_000, dtype=bool)]),
-        ("absent",),
-        kinds=[*kinds, *[fitting.MISLEADING] * 1_000],
-        groups=[*groups, *(f"m{i}" for i in range(1_000))],
-    )
+    rng = np.random.default_rng(5)
+    misled = np.concatenate([features, 0.3 + rng.normal(size=(2_000, 1))])
+    truth = np.concatenate([right, np.zeros(2_000, dtype=bool)])
+    kinds += [fitting.MISLEADING] * 2_000
+    groups += [f"m{i}" for i in range(2_000)]
+    decision = fitted(misled, truth, ("absent",), kinds=kinds, groups=groups)
     assert decision.weights[0] < plain.weights[0], "they score high and are wrong"
-    assert served_by(decision, features)[right].mean() > 0.4, "and yet the right ones are served"
+    before, now = served_by(plain, misled), served_by(decision, misled)
+    weights = fitting.half_and_half(kinds)
+    shares = [(truth * weights)[own].sum() / weights[own].sum() for own in (before, now)]
+    assert shares[0] < 0.88
+    assert shares[1] == pytest.approx(0.9, abs=0.03)
+
+
+def test_reading_has_a_threshold_of_its_own() -> None:
+    features, right, answerable = synthetic(1_000, 1_000)
+    kinds, groups = kinds_of(answerable), [str(i) for i in range(len(right))]
+    names = ("absent",)
+    one = fitted(features, right, names, kinds=kinds, groups=groups)
+    assert one.reading_threshold is None
+    two = fitted(features, right, names, kinds=kinds, groups=groups, reading_precision=0.7)
+    assert two.threshold == one.threshold
+    assert two.reading_threshold is not None
+    assert two.reading_threshold < two.threshold
 
 
 def test_each_kind_without_an_answer_weighs_the_same() -> None:

@@ -11,9 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from rag.training import verifier_export as exporting
 from rag.training.average import average_weights
-from rag.training.best_weights import best_weights
+from rag.training.best_weights import best_weights, halfway
 from rag.training.verifier_export import score, shown, train_verifier_and_export
 from rag.training.verifier_settings import VerifierTraining
 from rag.verify.saved import load_verifier
@@ -125,6 +124,20 @@ def test_the_average_is_taken_unless_the_last_weights_score_better(tmp_path: Pat
     assert model.weight.tolist() == [[2.0, 2.0]], "without figures nothing is averaged"
 
 
+@pytest.mark.parametrize(("mixed", "weight"), [(50.0, 2.0), (61.0, 3.0)])
+def test_start_and_end_are_averaged_where_that_scores_better(mixed, weight) -> None:
+    model = torch.nn.Linear(2, 1, bias=False)
+    model.weight.data.fill_(2.0)
+    start = {"weight": torch.full((1, 2), 4.0)}
+    figures = {"mrr": 60.0}
+    took, found = halfway(
+        start, model, figures, measured=lambda: {"mrr": mixed}, score=lambda f: f["mrr"]
+    )
+    assert (took, found["mrr"]) == (mixed > 60.0, max(mixed, 60.0))
+    assert model.weight.tolist() == [[weight, weight]]
+    assert halfway(start, model, {}, measured=dict, score=lambda f: 1.0) == (False, {})
+
+
 def test_kinds_of_figures_count_alike() -> None:
     figures = {"a_accuracy": 60.0, "b_accuracy": 80.0, "claims_auc": 90.0, "mrr": 50.0}
     assert score(figures) == 70.0
@@ -137,4 +150,3 @@ def test_settings_are_shown_without_folders(plan) -> None:
     assert (named["base"], named["train"], named["out"]) == ("own", "questions.jsonl", "run")
     assert shown(plan)["base"] == "embedded"
     assert shown(replace(plan, base="bundled:generator"))["base"] == "bundled:generator"
-    assert exporting.trained_from(replace(plan, base="/a/b/own")) == "the encoder of own"

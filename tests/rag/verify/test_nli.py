@@ -92,6 +92,16 @@ def test_parts_of_a_claim_may_follow_from_unlike_sentences(verifier_of) -> None:
     assert verdict_on(verifier, claim, ["Ann left."]).p_supported == pytest.approx(0.1)
 
 
+def test_a_claim_may_follow_from_sentences_far_apart(verifier_of) -> None:
+    far = "Ada was born in Paris.\nShe taught physics in Rome."
+    verifier, scorer = verifier_of(lambda claim, text: 0.9 if text == far else 0.2)
+    text = far.replace("\n", " It rained. Nobody came. Later she moved. ")
+    verdict = verdict_on(verifier, "Ada of Paris taught physics in Rome", [text])
+    assert (verdict.label, verdict.p_supported) == ("supported", pytest.approx(0.9))
+    assert verdict.evidence_span.text in far.split("\n")
+    assert len(scorer.pairs) == 6
+
+
 def test_what_one_sentence_bears_out_no_other_refutes(verifier_of) -> None:
     evidence = ["Dan sang.", "Dan was silent."]
     verifier, _ = verifier_of(
@@ -167,6 +177,16 @@ def test_a_short_answer_is_judged_with_its_question(verifier_of) -> None:
     assert (verdict.label, verdict.relevance) == ("supported", 3.5)
     assert {claim for claim, _ in scorer.pairs} == {"Who sang? Dan", "Who sang?"}
     assert verdict_on(verifier, "Dan", [SENTENCES[0]], "Who sang?").relevance == -2.0
+
+
+def test_a_long_question_is_no_claim_of_its_own(verifier_of) -> None:
+    verifier, scorer = verifier_of(lambda claim, text: 0.9 if "Dan" in claim else 0.1)
+    question = "Tell me, " + "because I have to know and nobody says, " * 30 + "who sang?"
+    verdict = verdict_on(verifier, "Dan", ["Dan sang."], question=question)
+    assert verdict.p_supported == pytest.approx(0.9)
+    asked = [claim for claim, text in scorer.pairs if claim != question]
+    assert asked, "the answer was judged"
+    assert all(c.startswith("Tell me") and c.endswith("who sang? Dan") for c in asked)
 
 
 def test_relevance_is_that_to_a_question(verifier_of) -> None:

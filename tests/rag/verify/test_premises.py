@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rag.verify.premises import LONGEST_SENTENCE, likeliest, premises
+from rag.verify.premises import LONGEST_SENTENCE, likeliest, premises, together
 from rag.words import content_words
 
 TEXTS = st.lists(
@@ -81,3 +81,49 @@ def test_the_likeliest_share_most_words(claim, sentences, most, least) -> None:
 def test_of_equal_ones_the_first_are_kept() -> None:
     candidates = premises(["Ward one. Ward two. Ward three."])
     assert [p.sentence.text for p in likeliest("ward", candidates, 2)] == ["Ward one.", "Ward two."]
+
+
+FAR = "Ada was born in Paris. It rained. Nobody came. Later she moved. She taught physics in Rome."
+
+
+def joined(claim: str, found) -> str:
+    return "\n".join(premise.sentence.text for premise in together(claim, found))
+
+
+def test_sentences_that_have_the_words_only_together_are_joined() -> None:
+    claim = "Ada was born in Paris and taught physics in Rome"
+    assert joined(claim, premises([FAR])) == "Ada was born in Paris.\nShe taught physics in Rome."
+    two = [FAR, "Ada of Paris was born. Rain. More rain. Snow. Physics she taught."]
+    assert joined(claim, premises(two)) == joined(claim, premises([FAR])), "that has more words"
+
+
+def test_places_are_those_in_the_text_not_among_the_likeliest() -> None:
+    text = " ".join(["Ada was born in Paris.", *["It rained."] * 30, "She taught physics in Rome."])
+    claim = "Ada was born in Paris and taught physics in Rome"
+    kept = likeliest(claim, premises([text]), 3)
+    assert joined(claim, kept) == "Ada was born in Paris.\nShe taught physics in Rome."
+
+
+def test_what_one_premise_has_is_not_joined() -> None:
+    assert together("Ada was born in Paris", premises([FAR])) == []
+    assert together("Nobody came when it rained", premises([FAR])) == [], "neighbours"
+    assert together("Zebras", premises([FAR])) == []
+    assert together("Ada", []) == []
+    apart = premises(["Ada was born in Paris.", "She taught physics."])
+    assert together("Ada, born in Paris, taught physics", apart) == [], "she is another's she"
+
+
+TOLD = ("ada", "bela", "carl", "dora", "emil", "fay", "gert", "hugo", "ida", "jan")
+
+
+@given(st.lists(st.sampled_from(TOLD), min_size=2, max_size=6), st.permutations(TOLD * 2))
+def test_what_is_joined_holds_more_of_the_claim_than_any_of_its_sentences(claim, words) -> None:
+    text = " ".join(f"{word.capitalize()} spoke." for word in words)
+    found = premises([text])
+    chosen = together(" ".join(claim), found)
+    wanted = set(content_words(" ".join(claim)))
+    if chosen:
+        held = set().union(*(premise.words for premise in chosen)) & wanted
+        assert len(held) > max(len(premise.words & wanted) for premise in found)
+        assert [premise.place for premise in chosen] == sorted(premise.place for premise in chosen)
+        assert 1 < len(chosen) <= 3

@@ -42,7 +42,6 @@ def original(trained: PairModel, tmp_path_factory: pytest.TempPathFactory) -> Pa
         trained,
         trained_from="all-MiniLM-L6-v2",
         verdicts=VERDICTS,
-        fused_weight=0.25,
         settings={"seed": 1},
         card="# Verifier\n",
     )
@@ -70,7 +69,7 @@ def test_a_verifier_comes_back_as_it_was(trained: PairModel, original: Path) -> 
     assert saved.name == "verifier"
     assert saved.digest == sha256(original / "verifier.json")
     assert saved.manifest.verdicts == VERDICTS
-    assert (saved.manifest.fused_weight, saved.manifest.settings) == (0.25, {"seed": 1})
+    assert saved.manifest.settings == {"seed": 1}
     assert (original / "README.md").read_text() == "# Verifier\n"
     pairs = [("Ada led it.", "Ada led the expedition."), ("Who?", "Nobody knows.")]
     batch = collate(encode_pairs(embedded_tokenizer(), pairs, embedded_framing()), saved.framing)
@@ -89,7 +88,7 @@ def test_the_digest_is_of_weights_and_verdicts_not_of_the_card(
     trained: PairModel, original: Path, tmp_path: Path
 ) -> None:
     def digest(name: str, **changes: object) -> str:
-        named = {"trained_from": "all-MiniLM-L6-v2", "verdicts": VERDICTS, "fused_weight": 0.25}
+        named = {"trained_from": "all-MiniLM-L6-v2", "verdicts": VERDICTS}
         named |= {"settings": {"seed": 1}, "card": "# Verifier\n"} | changes
         return save_verifier(tmp_path / name, trained, **named)
 
