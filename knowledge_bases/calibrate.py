@@ -16,14 +16,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from knowledge_bases import recording
 from knowledge_bases.knowledge_base import Home, KnowledgeBase
 from rag.calibration import BUNDLED, SECOND, WRITTEN
-from rag.decide import FEATURES, SECOND_FEATURES, VERIFIED, WRITTEN_FEATURES, evidence
+from rag.decide import FEATURES, SECOND_FEATURES, WRITTEN_FEATURES, evidence
 from rag.errors import GenerationTimeout, NotFound, QuestionError, TrainingDataError, UsageError
 from rag.generate.choose import EXTRACTIVE
 from rag.generate.manifest import Decision, complaint
 from rag.publish import write_file
 from rag.training.cascade import Cases, fitted_cascade
 from rag.training.data import lines_of, parse_object, problem_list
-from rag.training.decision import ANSWERABLE, RIGHT_FROM
+from rag.training.decision import ANSWERABLE, RIGHT_FROM, weighed
 from rag.training.scores import best, holds, token_f1
 from rag.types import Answer
 
@@ -194,7 +194,7 @@ def with_decisions(
     cases = []
     for place, digest in enumerate(writers):
         names = SECOND_FEATURES if place else FEATURES if _quotes(digest) else WRITTEN_FEATURES
-        names = _weighed(names, home)
+        names = weighed(names, home.embedder, home.verifier)
         cases.append(_cases([(one, one.answers[place]) for one in tried], names))
         right = int(cases[-1].right.sum())
         if min(right, len(tried) - right) < LEAST:
@@ -214,7 +214,10 @@ def with_decisions(
         for name, decision in zip((WRITTEN, SECOND), cascade.decisions, strict=False):
             changed[name] = {"generator": writers[0], **decision.model_dump(mode="json")}
     if _quotes(writers[-1]):
-        alone = _cases([(one, one.answers[-1]) for one in tried], _weighed(FEATURES, home))
+        alone = _cases(
+            [(one, one.answers[-1]) for one in tried],
+            weighed(FEATURES, home.embedder, home.verifier),
+        )
         changed["models"]["decide"] = _alone(fit([alone]).decisions[0])
     elif before != home.verifier.model_sha256:
         changed["models"].pop("decide", None)  # It weighs another verifier's verdicts.
@@ -234,13 +237,6 @@ def with_decisions(
 
 def _quotes(digest: str) -> bool:
     return digest.startswith(EXTRACTIVE)
-
-
-def _weighed(names: Sequence[str], home: Home) -> tuple[str, ...]:
-    """Those of the features that this home's models give."""
-    if home.verifier.model_sha256 is not None:
-        return tuple(names)
-    return tuple(name for name in names if name.removeprefix("written_") not in VERIFIED)
 
 
 def _alone(decision: Decision) -> dict[str, Any]:

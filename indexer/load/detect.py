@@ -112,6 +112,7 @@ def _detect_zip(content: bytes, name: str) -> Format:
     try:
         with zipfile.ZipFile(BytesIO(content)) as archive:
             return format_of_archive(archive, name)
+    # zipfile raises the last one for compressions and versions that it does not know.
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
         raise BrokenFile(
             f"{name}: is a damaged or truncated ZIP archive or office document; get a complete copy"

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from rag.errors import ModelError
 from rag.publish import write_file
 
+M = TypeVar("M", bound=BaseModel)
 FORMAT = 1
 MANIFEST = "generator.json"
 
@@ -101,23 +102,36 @@ def read_manifest(folder: Path) -> tuple[Manifest, str]:
     Raises:
         ModelError: there is none, or it is broken, or of an unknown version.
     """
-    path = folder / MANIFEST
+    return read_versioned(folder / MANIFEST, FORMAT, Manifest, kind="generator")
+
+
+def read_versioned(path: Path, version: int, schema: type[M], *, kind: str) -> tuple[M, str]:
+    """The manifest of a trained model and its sha256.
+
+    Args:
+        path: of the manifest.
+        version: its "format" that this program reads.
+        schema: what it holds.
+        kind: of model, as `rag train` names it.
+
+    Raises:
+        ModelError: there is none, or it is broken, or of another version.
+    """
     if not path.is_file():
-        raise ModelError(f"{folder} has no {MANIFEST}: make a generator with rag train generator")
+        raise ModelError(f"{path.parent} has no {path.name}: make a {kind} with rag train {kind}")
     content = path.read_bytes()
     try:
         value = json.loads(content)
-        version = value["format"]
-        if version != FORMAT:
+        if value["format"] != version:
             raise ModelError(
-                f"{path} has format {version!r}, this version reads {FORMAT}: "
-                "upgrade grounded-rag or save the generator again"
+                f"{path} has format {value['format']!r}, this version reads {version}: "
+                f"upgrade grounded-rag or train the {kind} again"
             )
-        return Manifest.model_validate(value), sha256_of(content)
+        return schema.model_validate(value), sha256_of(content)
     except ValidationError as error:
-        raise ModelError(f"{path}: {complaint(error)}: copy the generator again") from error
+        raise ModelError(f"{path}: {complaint(error)}: copy the {kind} again") from error
     except (ValueError, KeyError, TypeError) as error:
-        raise ModelError(f"{path} is broken ({error!r}): copy the generator again") from error
+        raise ModelError(f"{path} is broken ({error!r}): copy the {kind} again") from error
 
 
 def put_decision(path: Path, decision: Decision | None) -> str:

@@ -107,11 +107,11 @@ def fit_decision(
 def weighed(
     names: Sequence[str], embedder: Embedder | None, verifier: Verifier | None
 ) -> tuple[str, ...]:
-    """Those of the features that there is evidence for with these."""
+    """Those of the features, of either writer, that there is evidence for with these."""
     without = set() if embedder is not None else {"similarity"}
     if verifier is None or verifier.model_sha256 is None:
         without |= set(VERIFIED)
-    return tuple(name for name in names if name not in without)
+    return tuple(name for name in names if name.removeprefix("written_") not in without)
 
 
 def judge(draft: Draft, asked: tuple[str, Sequence[str]], verifier: Verifier) -> Draft:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import load_file
@@ -19,7 +19,7 @@ from torch import Tensor
 
 from rag.errors import AlreadyExists, DigestMismatch, ModelError
 from rag.generate.base import read_tokenizer
-from rag.generate.manifest import complaint, manifest_bytes, sha256_of
+from rag.generate.manifest import manifest_bytes, read_versioned, sha256_of
 from rag.generate.warm_start import (
     MINILM,
     PADDING_ID,
@@ -255,28 +255,13 @@ def read_manifest(folder: Path) -> tuple[Manifest, str]:
         ModelError: there is none, or it is broken, or of an unknown version.
     """
     path = folder / MANIFEST
-    if not path.is_file():
-        raise ModelError(f"{folder} has no {MANIFEST}: make a verifier with rag train verifier")
-    content = path.read_bytes()
-    try:
-        value = json.loads(content)
-        version = value["format"]
-        if version != FORMAT:
-            raise ModelError(
-                f"{path} has format {version!r}, this version reads {FORMAT}: "
-                "upgrade grounded-rag or train the verifier again"
-            )
-        manifest = Manifest.model_validate(value)
-        if manifest.labels != LABELS:
-            raise ModelError(
-                f"{path} has the labels {', '.join(manifest.labels)}, not {', '.join(LABELS)}: "
-                "train the verifier again"
-            )
-        return manifest, sha256_of(content)
-    except ValidationError as error:
-        raise ModelError(f"{path}: {complaint(error)}: copy the verifier again") from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise ModelError(f"{path} is broken ({error!r}): copy the verifier again") from error
+    manifest, digest = read_versioned(path, FORMAT, Manifest, kind="verifier")
+    if manifest.labels != LABELS:
+        raise ModelError(
+            f"{path} has the labels {', '.join(manifest.labels)}, not {', '.join(LABELS)}: "
+            "train the verifier again"
+        )
+    return manifest, digest
 
 
 def _bert_weights(folder: Path) -> dict[str, Tensor]:
