@@ -27,7 +27,7 @@ from api.routes import (
     search,
 )
 from api.routes.shared import JSON
-from knowledge_bases.knowledge_base import Home
+from knowledge_bases.home import Home
 from rag.errors import RagError, UsageError
 from rag.protocols import Embedder
 from rag.settings import Settings
@@ -70,6 +70,7 @@ def create_app(settings: Settings, *, embedder: Embedder | None = None) -> FastA
         # by /readyz, and to those who need it.
         with suppress(RagError):
             await run_in_threadpool(getattr, home, "writers")
+        await run_in_threadpool(home.audit.start)
         await run_in_threadpool(ingests.start)
         yield
         await run_in_threadpool(ingests.stop)

@@ -10,7 +10,7 @@ from filelock import FileLock, Timeout
 
 from api.errors import kind_and_place
 from api.spool import Spool, Upload
-from knowledge_bases.knowledge_base import Home
+from knowledge_bases.home import Home
 from knowledge_bases.store.operations import JobState
 from knowledge_bases.summary import FileResult
 from rag.errors import RagError, StorageError, UsageError

@@ -19,7 +19,8 @@ from eval.metrics import contains
 from eval.mixture import Mixture
 from eval.qa_data import CachedEmbedder, Question, contexts_kb, questions
 from knowledge_bases.calibrate import Tried, with_decisions
-from knowledge_bases.knowledge_base import Home, KnowledgeBase
+from knowledge_bases.home import Home
+from knowledge_bases.knowledge_base import KnowledgeBase
 from rag import fuse
 from rag.calibration import BUNDLED, Calibration
 from rag.decide import FEATURES

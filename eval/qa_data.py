@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from knowledge_bases.knowledge_base import Home, KnowledgeBase
+from knowledge_bases.home import Home
+from knowledge_bases.knowledge_base import KnowledgeBase
 from rag.errors import NotFound, UsageError
 from rag.protocols import Embedder, Vectors
 

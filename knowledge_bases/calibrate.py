@@ -14,7 +14,8 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from knowledge_bases import recording
-from knowledge_bases.knowledge_base import Home, KnowledgeBase
+from knowledge_bases.home import Home
+from knowledge_bases.knowledge_base import KnowledgeBase
 from rag.calibration import BUNDLED, SECOND, WRITTEN
 from rag.decide import FEATURES, SECOND_FEATURES, WRITTEN_FEATURES, evidence
 from rag.errors import GenerationTimeout, NotFound, QuestionError, TrainingDataError, UsageError
@@ -149,7 +150,7 @@ def calibrate(
     content, report = with_decisions(content, tried, home, precision=precision)
     report = {"questions": len(rows), "precision": precision, **report}
     written = (json.dumps(content, indent=1) + "\n").encode()
-    home.record(
+    home.audit.record(
         recording.calibration(
             base.name,
             file=out.name,

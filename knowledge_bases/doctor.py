@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from indexer.vectors import describe_backend
-from knowledge_bases.knowledge_base import Home
+from knowledge_bases.home import Home
 from rag.errors import RagError
 from rag.models import resolve
 

@@ -15,7 +15,8 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 from indexer.embed import SentenceEmbedder
-from knowledge_bases.knowledge_base import Home, KnowledgeBase
+from knowledge_bases.home import Home
+from knowledge_bases.knowledge_base import KnowledgeBase
 from rag.calibration import BUNDLED, SECOND, WRITTEN
 from rag.protocols import Vectors
 from rag.settings import Settings

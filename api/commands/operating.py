@@ -58,7 +58,7 @@ def audit_show(record_id: str, home: HomeOption = None, as_json: JsonOption = Fa
 
     with opened(home) as found:
         row = found.store.log.find(record_id)
-        record = AuditRecord.of(row, found.read_record(row, how="show"))
+        record = AuditRecord.of(row, found.audit.read(row, how="show"))
     if as_json:
         emit(record)
         return
@@ -88,7 +88,7 @@ def audit_export(
     with opened(home) as found, Output(file) as output:
         log = found.store.log
         size = log.size()
-        found.read_all(size, how="export", kb_name=kb)
+        found.audit.read_all(size, how="export", kb_name=kb)
         for row in log.all(kb_name=kb, before=size, oldest_first=True):
             output.write(AuditRecord.of(row, log.opened(row)).model_dump(mode="json"))
             written += 1

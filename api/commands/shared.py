@@ -26,7 +26,7 @@ from rag.errors import NotFound, UsageError
 from rag.settings import Settings
 
 if TYPE_CHECKING:
-    from knowledge_bases.knowledge_base import Home
+    from knowledge_bases.home import Home
 
 HomeOption = Annotated[
     Path | None, typer.Option("--home", help="Folder of database and indexes (default: $RAG_HOME).")
@@ -72,7 +72,7 @@ def opened(home: Path | None, *, create: bool = False) -> Iterator["Home"]:
     Raises:
         NotFound: there is none.
     """
-    from knowledge_bases.knowledge_base import Home
+    from knowledge_bases.home import Home
 
     settings = settings_for(home)
     if not create and not _is_home(settings):
@@ -81,6 +81,7 @@ def opened(home: Path | None, *, create: bool = False) -> Iterator["Home"]:
             "rag kb create NAME"
         )
     with Home(settings) as found:
+        found.audit.start()
         yield found
 
 

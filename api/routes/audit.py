@@ -38,4 +38,4 @@ def show_record(
     That somebody opened it is recorded, too.
     """
     row = home.store.log.get(record_id)
-    return AuditRecord.of(row, home.read_record(row, how="show"))
+    return AuditRecord.of(row, home.audit.read(row, how="show"))

@@ -9,7 +9,7 @@ from starlette.exceptions import HTTPException
 
 from api.errors import problems
 from api.routes.shared import HomeParam, JobsParam
-from knowledge_bases.knowledge_base import Home
+from knowledge_bases.home import Home
 from rag.errors import RagError, StorageError
 from rag.models import resolve
 

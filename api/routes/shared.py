@@ -8,7 +8,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from api.jobs import Jobs
-from knowledge_bases.knowledge_base import Home
+from knowledge_bases.home import Home
 
 JSON = "application/json"
 

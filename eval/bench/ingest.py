@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from eval.qa_data import questions
-from knowledge_bases.knowledge_base import Home, KnowledgeBase
+from knowledge_bases.home import Home
+from knowledge_bases.knowledge_base import KnowledgeBase
 from knowledge_bases.samples import DOCUMENTS
 from rag.models import resolve
 from rag.settings import Settings

@@ -15,7 +15,8 @@ from typing import Any
 
 from eval.bench.ingest import _texts
 from knowledge_bases.doctor import examine
-from knowledge_bases.knowledge_base import Home, KnowledgeBase
+from knowledge_bases.home import Home
+from knowledge_bases.knowledge_base import KnowledgeBase
 from rag.settings import Settings
 from rag.types import Filters
 

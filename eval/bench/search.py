@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 
 from indexer.load.loaded import Loaded
+from knowledge_bases.home import Home
 from knowledge_bases.ingest import embedding_input
-from knowledge_bases.knowledge_base import Home, KnowledgeBase
+from knowledge_bases.knowledge_base import KnowledgeBase
 from knowledge_bases.samples import DOCUMENTS, QUESTIONS
 from knowledge_bases.store.changes import PreparedVersion
 from rag.settings import Settings

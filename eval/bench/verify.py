@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 
-from knowledge_bases.knowledge_base import Home
+from knowledge_bases.home import Home
 from rag.given import given_passages
 from rag.settings import Settings
 

@@ -18,7 +18,7 @@ from eval.mixture import Asked, Mixture
 from eval.qa_data import CachedEmbedder, Question, contexts_kb, questions
 from eval.report import Report
 from indexer.embed import SentenceEmbedder
-from knowledge_bases.knowledge_base import Home
+from knowledge_bases.home import Home
 from rag.settings import Settings
 from rag.training.decision import ANSWERABLE, MISLEADING
 from rag.types import Answer

@@ -13,7 +13,7 @@ from eval.metrics import bootstrap_interval, exact_match, rouge_l, token_f1
 from eval.qa_data import CachedEmbedder, Question, contexts_kb, questions
 from eval.report import Report
 from indexer.embed import SentenceEmbedder
-from knowledge_bases.knowledge_base import Home
+from knowledge_bases.home import Home
 from rag.cite import PassageText
 from rag.generate.choose import EXTRACTIVE
 from rag.pipeline import Pipeline

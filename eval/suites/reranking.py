@@ -12,7 +12,7 @@ from eval.metrics import bootstrap_interval
 from eval.qa_data import CachedEmbedder, Question, contexts_kb, questions
 from eval.report import Report
 from indexer.embed import SentenceEmbedder
-from knowledge_bases.knowledge_base import Home
+from knowledge_bases.home import Home
 from rag.errors import UsageError
 from rag.settings import Settings
 from rag.types import Passage

@@ -8,7 +8,8 @@ from rich.table import Table
 
 from eval.metrics import contains
 from eval.report import Report
-from knowledge_bases.knowledge_base import Home, KnowledgeBase
+from knowledge_bases.home import Home
+from knowledge_bases.knowledge_base import KnowledgeBase
 from rag.settings import Settings
 from rag.types import Answer
 

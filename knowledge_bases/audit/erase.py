@@ -225,6 +225,7 @@ class Eraser:
         self._erasing.forget_document(base.row.id, document["document_id"])
         folder = base.home.folder(base.row)
         build_from_nothing(self._store, base.row, base.lifecycle, folder)
+        base.lifecycle.remove_old()
 
     def _clear_files(self, markers: Sequence[Path]) -> None:
         try:

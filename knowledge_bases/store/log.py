@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -53,6 +53,11 @@ class Log(LogReading, LogTree):
     def __init__(self, database: Database) -> None:
         super().__init__(database)
         self._append = GroupCommit(self._written, most=_MOST_AT_ONCE)
+        self._watcher: Callable[[int], None] = lambda size: None
+
+    def watch(self, watcher: Callable[[int], None]) -> None:
+        """Tell somebody how many records there are whenever this object appended one."""
+        self._watcher = watcher
 
     def append(self, new: NewRecord) -> Recorded:
         """Append a record; when this returns, it is on disk.
@@ -68,7 +73,9 @@ class Log(LogReading, LogTree):
         payload = payloads.checked(new.kind, new.payload)
         sealed = seal(payload, new.id)
         subject = None if new.subject is None else self.subject_hash(new.subject)
-        return self._append(_Prepared(new, sealed, len(payload), subject))
+        recorded = self._append(_Prepared(new, sealed, len(payload), subject))
+        self._watcher(recorded.log_size)
+        return recorded
 
     def erase(self, sequences: Collection[int]) -> int:
         """Delete payloads with their keys, salts, citations and subjects, all or none of them.

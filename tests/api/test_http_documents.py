@@ -16,7 +16,7 @@ from fastapi.testclient import TestClient
 
 from api.spool import uri_for
 from indexer.embed import SentenceEmbedder
-from knowledge_bases.knowledge_base import Home
+from knowledge_bases.home import Home
 from rag.settings import Settings
 
 EndOfJob = Callable[[TestClient, Any], dict[str, Any]]

@@ -12,7 +12,7 @@ from fastapi.testclient import TestClient
 from api.app import create_app
 from api.jobs import Jobs
 from indexer.embed import SentenceEmbedder
-from knowledge_bases.knowledge_base import Home
+from knowledge_bases.home import Home
 from rag.errors import UsageError
 from rag.settings import Settings
 

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from knowledge_bases.calibrate import LEAST, Tried, calibrate, read_rows, with_decisions
-from knowledge_bases.knowledge_base import Home, KnowledgeBase
+from knowledge_bases.home import Home
+from knowledge_bases.knowledge_base import KnowledgeBase
 from rag.calibration import BUNDLED, SECOND, WRITTEN, Calibration
 from rag.decide import FEATURES, VERIFIED
 from rag.errors import DigestMismatch, NotFound, TrainingDataError, UsageError

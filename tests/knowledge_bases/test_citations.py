@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from reportlab.pdfgen.canvas import Canvas
 
-from knowledge_bases.knowledge_base import Home
+from knowledge_bases.home import Home
 
 WORDS = st.sampled_from(
     (

@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from knowledge_bases.knowledge_base import Home
+from knowledge_bases.home import Home
 from rag.errors import NotFound, RecordError, StorageError
 
 
@@ -122,7 +122,7 @@ def test_a_folder_that_stays_is_not_logged_as_gone(home, filled, monkeypatch) ->
 def test_a_record_that_is_opened_is_logged_first(home, filled) -> None:
     answer = filled.ask("What is the maximum dose?").record
     row = home.store.log.get(answer.id)
-    opened = home.read_record(row, how="show", actor="auditor")
+    opened = home.audit.read(row, how="show", actor="auditor")
     assert opened == home.store.log.opened(row)
     reading = home.store.log.at(1)
     assert (reading.kind, reading.status, reading.kb_name) == ("read", "show", "docs")
@@ -134,9 +134,9 @@ def test_a_record_that_is_opened_is_logged_first(home, filled) -> None:
 
         patch.setattr(type(home.store.log), "append", refuse)
         with pytest.raises(RecordError, match="records stay closed"):
-            home.read_record(row, how="show")
+            home.audit.read(row, how="show")
     home.store.log.erase([0])
-    assert home.read_record(row, how="show") is None
+    assert home.audit.read(row, how="show") is None
     assert home.store.log.size() == 2
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import event
 
-from knowledge_bases.knowledge_base import Home
+from knowledge_bases.home import Home
 from rag.errors import RecordError
 
 SCRIPT = """
@@ -21,7 +21,7 @@ import sys, threading
 from pathlib import Path
 sys.path.insert(0, {tests!r})
 from conftest import WordEmbedder
-from knowledge_bases.knowledge_base import Home
+from knowledge_bases.home import Home
 from rag.settings import Settings
 
 settings = Settings(

@@ -2,7 +2,7 @@ import time
 
 import pytest
 
-from knowledge_bases.knowledge_base import Home
+from knowledge_bases.home import Home
 from rag.errors import AlreadyExists, DigestMismatch, NotFound, StorageError, UsageError
 from rag.types import Filters
 

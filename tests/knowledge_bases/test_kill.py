@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from knowledge_bases.doctor import examine
-from knowledge_bases.knowledge_base import Home
+from knowledge_bases.home import Home
 
 FILES = 120
 SCRIPT = """
@@ -17,7 +17,7 @@ from pathlib import Path
 sys.path.insert(0, {tests!r})
 from conftest import WordEmbedder
 import knowledge_bases.ingest as ingest
-from knowledge_bases.knowledge_base import Home
+from knowledge_bases.home import Home
 from rag.settings import Settings
 
 class Slow(WordEmbedder):

@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import text
 
 from knowledge_bases.doctor import examine
-from knowledge_bases.knowledge_base import Home
+from knowledge_bases.home import Home
 from rag.calibration import BUNDLED
 from rag.errors import GenerationTimeout, NotFound, QuestionError, RecordError, StorageError
 from rag.generate.choose import Writers

@@ -8,7 +8,8 @@ from dataclasses import replace
 import pytest
 
 from knowledge_bases.audit.receipt import answer_receipt, canonical
-from knowledge_bases.knowledge_base import NO_FILTERS, Home
+from knowledge_bases.home import Home
+from knowledge_bases.knowledge_base import NO_FILTERS
 from rag.types import Claim, Disagreement, EvidenceSpan, Guard, Verdict
 
 DOSE = "The maximum dose of paracetamol is 4 g in 24 hours."

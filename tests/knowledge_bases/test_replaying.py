@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from knowledge_bases.knowledge_base import NO_FILTERS, Home
+from knowledge_bases.home import Home
+from knowledge_bases.knowledge_base import NO_FILTERS
 from knowledge_bases.replaying import replay
 from rag.errors import NotFound, UsageError
 from rag.types import Filters

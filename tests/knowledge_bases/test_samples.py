@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from knowledge_bases.doctor import examine
-from knowledge_bases.knowledge_base import Home
+from knowledge_bases.home import Home
 from knowledge_bases.samples import DEMO, DOCUMENTS, QUESTIONS
 from rag.settings import Settings
 

@@ -13,7 +13,8 @@ from eval.bench.made_log import answer
 from knowledge_bases.audit.erase import Eraser
 from knowledge_bases.audit.retention import Retention
 from knowledge_bases.audit.verify import verify
-from knowledge_bases.knowledge_base import Home, KnowledgeBase
+from knowledge_bases.home import Home
+from knowledge_bases.knowledge_base import KnowledgeBase
 from rag.errors import NotFound, RecordError, StorageError, UsageError
 
 SECRET = "Zanthoxylumquist"
@@ -22,7 +23,7 @@ SUBJECT = "jane.doe@example.org"
 
 
 def eraser_of(home: Home) -> Eraser:
-    return Eraser(home._database, home.store, home.open)
+    return home.audit.eraser
 
 
 @pytest.fixture
