@@ -10,6 +10,7 @@ from pathlib import Path
 
 from indexer.embed import SentenceEmbedder
 from knowledge_bases import recording
+from knowledge_bases.access import Access
 from knowledge_bases.audit_log import AuditLog
 from knowledge_bases.database import Database
 from knowledge_bases.knowledge_base import KnowledgeBase
@@ -48,6 +49,7 @@ class Home:
         self._given_embedder = embedder
         self._open: dict[int, KnowledgeBase] = {}
         self.audit = AuditLog(self._database, self.store, settings, self.open)
+        self.access = Access(self.store, self.audit)
 
     @cached_property
     def embedder(self) -> Embedder:

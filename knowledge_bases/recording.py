@@ -1,4 +1,4 @@
-"""What goes into the log beside answers: refusals, checks, deletions, readings."""
+"""What goes into the log beside answers: refusals, checks, deletions, readings, keys."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from indexer.generation import Generation
 from knowledge_bases.audit.receipt import Cited, judged, limits
 from knowledge_bases.lifecycle import Lifecycle
 from knowledge_bases.store import Store
+from knowledge_bases.store.api_keys import ApiKey
 from knowledge_bases.store.changes import Withdrawn
 from knowledge_bases.store.log import NewRecord
 from knowledge_bases.tables import KnowledgeBaseRow
@@ -103,6 +104,27 @@ def reading(
     """
     content = {**_head("read", actor), "records": list(records), "how": how, **more}
     return NewRecord("read", kb_name, how, content, subject=actor)
+
+
+def access(change: str, key: ApiKey, *, actor: str) -> NewRecord:
+    """Return the record of a key of the service; nothing of its secret is known here.
+
+    Args:
+        change: "created" or "revoked".
+        key: which.
+        actor: who made or revoked it.
+    """
+    expires_at = key.expires_at and key.expires_at.isoformat(timespec="microseconds")
+    content = {
+        **_head("access", actor),
+        "change": change,
+        "key": key.id,
+        "name": key.name,
+        "scopes": list(key.scopes),
+        "knowledge_bases": list(key.knowledge_bases),
+        "expires_at": expires_at,
+    }
+    return NewRecord("access", None, change, content)
 
 
 def settings_change(settings: Mapping[str, Any], digest: str, before: str) -> NewRecord:

@@ -207,6 +207,40 @@ class JobRow(Base):
     error: Mapped[str | None] = mapped_column(Text)
 
 
+class ApiKeyRow(Base):
+    """A key of the service; its text is nowhere, only the sha256 of it.
+
+    Attributes:
+        id: the public part of the key, by which it is found, listed and revoked.
+        knowledge_bases: the names that it is granted; ["*"] grants all, also those to come.
+        last_used_at: to the hour.
+        revocation_logged: whether the log has the record that it was revoked.
+    """
+
+    __tablename__ = "api_keys"
+
+    id: Mapped[str] = mapped_column(String(12), primary_key=True)
+    name: Mapped[str] = mapped_column(String(100))
+    key_sha256: Mapped[str] = mapped_column(String(64))
+    scopes: Mapped[list[str]] = mapped_column(JSON)
+    knowledge_bases: Mapped[list[str]] = mapped_column(JSON)
+    created_at: Mapped[datetime.datetime] = mapped_column(Moment)
+    expires_at: Mapped[datetime.datetime | None] = mapped_column(Moment)
+    revoked_at: Mapped[datetime.datetime | None] = mapped_column(Moment)
+    last_used_at: Mapped[datetime.datetime | None] = mapped_column(Moment)
+    revocation_logged: Mapped[bool] = mapped_column(Boolean)
+
+
+class ApiSessionRow(Base):
+    """Somebody who signed in with a key in a browser; it can do what the key can, as long."""
+
+    __tablename__ = "api_sessions"
+
+    token_sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
+    key_id: Mapped[str] = mapped_column(ForeignKey("api_keys.id", ondelete="CASCADE"), index=True)
+    expires_at: Mapped[datetime.datetime] = mapped_column(Moment, index=True)
+
+
 class AuditRow(Base):
     """One record of the log; it outlives the knowledge base it speaks of.
 

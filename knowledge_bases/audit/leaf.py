@@ -27,6 +27,7 @@ KINDS = (
     "calibration",
     "settings",
     "retention",
+    "access",
 )
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")

@@ -333,6 +333,19 @@ class Retention(OpenPayload):
     kind: Literal["retention"]
 
 
+class AccessChange(Payload):
+    """A key of the service that was made or revoked; nothing of its secret."""
+
+    schema_: Literal["grounded-rag/access/1"] = Field(alias="schema")
+    kind: Literal["access"]
+    change: Literal["created", "revoked"]
+    key: str = Field(description="The key's public id.")
+    name: str
+    scopes: list[str]
+    knowledge_bases: list[str] = Field(description="Granted by name; * is all.")
+    expires_at: str | None
+
+
 SHAPES: dict[str, tuple[type[Shape], ...]] = {
     "answer": (Receipt,),
     "refusal": (Refusal,),
@@ -345,6 +358,7 @@ SHAPES: dict[str, tuple[type[Shape], ...]] = {
     "calibration": (Calibration,),
     "settings": (SettingsChange,),
     "retention": (Retention,),
+    "access": (AccessChange,),
 }
 """Kind → the shapes that its payloads may have."""
 

@@ -34,7 +34,9 @@ FILES = {  # In this order, with the most bytes that each may have; then texts/0
     "proof.json": 8_192,
     "checkpoint.txt": 2**17,
 }
-KINDS = "answer refusal check deletion erasure review key read calibration settings retention"
+KINDS = (
+    "answer refusal check deletion erasure review key read calibration settings retention access"
+)
 TYPES: dict[str, Any] = {  # Fields that may be null are text otherwise.
     "sequence payload_bytes index size version start end passage_start": int,
     "knowledge_base status": (str, type(None)),

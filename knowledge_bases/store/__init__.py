@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from knowledge_bases.database import Database
+from knowledge_bases.store.api_keys import ApiKeys
 from knowledge_bases.store.changes import Changes
 from knowledge_bases.store.chunks import Chunks
 from knowledge_bases.store.documents import Documents
@@ -24,6 +25,7 @@ class Store:
     jobs: Jobs
     log: Log
     health: Health
+    api_keys: ApiKeys
 
     @classmethod
     def on(cls, database: Database) -> "Store":
@@ -37,4 +39,5 @@ class Store:
             Jobs(database),
             Log(database),
             Health(database),
+            ApiKeys(database),
         )

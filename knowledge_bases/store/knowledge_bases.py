@@ -66,9 +66,7 @@ class KnowledgeBases:
         with self._database.read() as session:
             row = session.scalar(select(KnowledgeBaseRow).where(KnowledgeBaseRow.name == name))
         if row is None:
-            raise NotFound(
-                f"there is no knowledge base {name!r}; `rag kb list` shows those there are"
-            )
+            raise no_such_knowledge_base(name)
         return row
 
     def all(self) -> list[KnowledgeBaseRow]:
@@ -106,3 +104,8 @@ class KnowledgeBases:
                     session, select(func.count(ChunkRow.id)).where(*live_chunks(kb_id))
                 ),
             }
+
+
+def no_such_knowledge_base(name: str) -> NotFound:
+    """Return the error for a name that there is no knowledge base of, or none for who asks."""
+    return NotFound(f"there is no knowledge base {name!r}; `rag kb list` shows those there are")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 from sqlalchemy import select
@@ -41,7 +41,7 @@ class LogReading:
         with self._database.read() as session:
             row = session.scalar(select(AuditRow).where(AuditRow.id == record_id))
         if row is None:
-            raise NotFound(f"there is no record {record_id!r}; `rag audit list` shows them")
+            raise no_such_record(record_id)
         return row
 
     def at(self, sequence: int) -> AuditRow:
@@ -74,6 +74,7 @@ class LogReading:
         self,
         *,
         kb_name: str | None = None,
+        kb_names: Collection[str] | None = None,
         kinds: Sequence[str] = (),
         limit: int | None = None,
         before: int | None = None,
@@ -84,6 +85,7 @@ class LogReading:
 
         Args:
             kb_name: only this knowledge base's.
+            kb_names: only those of these knowledge bases.
             kinds: only of these kinds.
             limit: at most so many.
             before: only those with a lower sequence number.
@@ -94,6 +96,8 @@ class LogReading:
         query = select(AuditRow).order_by(order).limit(limit)
         if kb_name is not None:
             query = query.where(AuditRow.kb_name == kb_name)
+        if kb_names is not None:
+            query = query.where(AuditRow.kb_name.in_(kb_names))
         if kinds:
             query = query.where(AuditRow.kind.in_(kinds))
         if before is not None:
@@ -161,6 +165,11 @@ class LogReading:
         with self._database.read() as session:
             row = session.scalars(select(AuditStateRow)).one()
         return LogState(row.log_id, row.legal_hold, row.retention_days, row.last_pruned)
+
+
+def no_such_record(record_id: str) -> NotFound:
+    """Return the error for an id that there is no record of, or none for who asks."""
+    return NotFound(f"there is no record {record_id!r}; `rag audit list` shows them")
 
 
 def opened(session: Session, row: AuditRow) -> Opened | None:

@@ -140,7 +140,7 @@ class Jobs:
         with self._database.read() as session:
             row = session.execute(_jobs().where(JobRow.id == job_id)).one_or_none()
         if row is None:
-            raise NotFound(f"there is no job {job_id!r}; it goes with its knowledge base")
+            raise no_such_job(job_id)
         return _job_state(*row)
 
     def unfinished(self) -> list[JobState]:
@@ -167,3 +167,8 @@ def _job_state(row: JobRow, kb_name: str) -> JobState:
         progress=row.progress,
         error=row.error,
     )
+
+
+def no_such_job(job_id: str) -> NotFound:
+    """Return the error for an id that there is no job of, or none for who asks."""
+    return NotFound(f"there is no job {job_id!r}; it goes with its knowledge base")
