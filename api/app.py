@@ -1,20 +1,17 @@
-"""The HTTP service: one user, on this machine only."""
+"""The HTTP service: for one user of this machine, or for whoever has a key."""
 
-import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from ipaddress import ip_address
 from typing import Any
 
 from fastapi import APIRouter, FastAPI
 from fastapi.concurrency import run_in_threadpool
-from starlette.datastructures import Headers, MutableHeaders
-from starlette.exceptions import HTTPException
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 import rag
-from api.errors import MEDIA_TYPE, Unexpected, add_handlers, problem, problems
+from api.auth import READING, SESSION_SCHEME, KeysOnly
+from api.errors import MEDIA_TYPE, Unexpected, add_handlers, problems
 from api.jobs import Jobs
+from api.protection import LocalOnly, Protected
 from api.routes import (
     answers,
     audit,
@@ -25,6 +22,7 @@ from api.routes import (
     jobs,
     knowledge_bases,
     search,
+    session,
 )
 from api.routes.shared import JSON
 from knowledge_bases.home import Home
@@ -32,33 +30,28 @@ from rag.errors import RagError, UsageError
 from rag.protocols import Embedder
 from rag.settings import Settings
 
-_BODY_BYTES = 2**20
-"""Largest body, but for documents, whose route has limits of its own."""
-_AUTHORITY = re.compile(r"(?:\[([0-9a-f:.]+)\]|([^\s:/@?#\[\]]+))(?::\d{1,5})?", re.IGNORECASE)
-_READING = frozenset({"GET", "HEAD", "OPTIONS"})
-_HEADERS = {
-    "Cache-Control": "no-store",
-    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-}
 
-
-def create_app(settings: Settings, *, embedder: Embedder | None = None) -> FastAPI:
+def create_app(
+    settings: Settings, *, keys: bool = False, embedder: Embedder | None = None
+) -> FastAPI:
     """Make the service; its jobs are worked off while it is served.
 
     Args:
         settings: name the home folder and the limits.
+        keys: whether every request needs a key; without, all of them are this machine's user's.
         embedder: replaces the settings' one.
 
     Raises:
         StorageError: the home folder or the database can't be used.
-        UsageError: another server works on the home folder.
+        UsageError: another server works on the home folder, or no key is active.
     """
     home = Home(settings, embedder=embedder)
     try:
+        if keys and not home.store.api_keys.any_active():
+            raise UsageError(
+                "whoever is not this machine's own user needs a key, and none is active; make one: "
+                "rag key create NAME --scope ask --kb NAME"
+            )
         ingests = Jobs(home)
     except RagError:
         home.close()
@@ -90,60 +83,23 @@ def create_app(settings: Settings, *, embedder: Embedder | None = None) -> FastA
     )
     app.state.home = home
     app.state.jobs = ingests
+    app.state.keys = keys
     add_handlers(app)
+    if keys:
+        app.add_middleware(KeysOnly, access=home.access)
+    else:
+        app.add_middleware(LocalOnly)
     app.add_middleware(Unexpected)
-    app.add_middleware(LocalOnly)
+    app.add_middleware(Protected)
     versioned = APIRouter(prefix="/v1")
     for resource in (knowledge_bases, documents, search, answers, check, jobs, audit):
         versioned.include_router(resource.router)
-    app.include_router(versioned, responses=problems(421, 500, 507))
-    app.include_router(health.router, responses=problems(421, 500))
+    if keys:
+        versioned.include_router(session.router)
+    refusals = problems(400, 401, 403) if keys else problems(421)
+    app.include_router(versioned, responses={**refusals, **problems(500, 507)})
+    app.include_router(health.router, responses={**refusals, **problems(500, 507)})
     return app
-
-
-def checked_host(host: str) -> str:
-    """Return the host to serve on if only this machine can reach it.
-
-    Raises:
-        UsageError: others could.
-    """
-    if not _is_loopback(host):
-        raise UsageError(
-            f"serving on {host!r} would let others in, and there are no keys yet; "
-            "serve on 127.0.0.1 and reach it through a tunnel"
-        )
-    return host
-
-
-class LocalOnly:
-    """Lets in what this machine asks itself, with bodies of a bearable size.
-
-    A page of another site can make a browser send requests here: its own name may resolve to
-    127.0.0.1 (DNS rebinding), which the Host header gives away, or it may post blindly, which the
-    Origin header does.
-    """
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request, or refuse it."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-
-        async def protected_send(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                for name, value in _HEADERS.items():
-                    headers.setdefault(name, value)
-            await send(message)
-
-        refusal = _refusal(scope)
-        if refusal:
-            await problem(scope, *refusal)(scope, receive, protected_send)
-        else:
-            await self._app(scope, _bounded(scope, receive), protected_send)
 
 
 class _Service(FastAPI):
@@ -152,11 +108,20 @@ class _Service(FastAPI):
     def openapi(self) -> dict[str, Any]:
         if self.openapi_schema:
             return self.openapi_schema
-        paths: dict[str, Any] = super().openapi()["paths"]
+        document = super().openapi()
+        paths: dict[str, Any] = document["paths"]
+        with_keys: bool = self.state.keys
+        if with_keys:
+            document["components"]["securitySchemes"]["session"] = SESSION_SCHEME
+        else:
+            del document["components"]["securitySchemes"]
         for path in paths.values():
             for method, operation in path.items():
+                needed = operation.pop("security", None)
+                if with_keys and needed:
+                    operation["security"] = _alternatives(needed[0]["key"])
                 responses = operation["responses"]
-                if method.upper() not in _READING:
+                if not with_keys and method.upper() not in READING:
                     responses["403"] = {**responses["421"], "description": "Forbidden"}
                 for status, response in responses.items():
                     if status >= "400":
@@ -168,51 +133,7 @@ class _Service(FastAPI):
         return super().openapi()
 
 
-def _refusal(scope: Scope) -> tuple[int, str] | None:
-    """Return status and reason for what is refused unseen."""
-    headers = Headers(scope=scope)
-    hosts = headers.getlist("host")
-    named = _AUTHORITY.fullmatch(hosts[0]) if len(hosts) == 1 else None
-    if not named or not _is_loopback(named[1] or named[2]):
-        return 421, "this server answers only to localhost, 127.0.0.1 and [::1]"
-    origin = headers.get("origin")
-    own = not origin or origin.partition("://")[2].lower() == hosts[0].lower()
-    if not own and scope["method"] not in _READING:
-        return 403, "requests from pages of other sites are refused"
-    length = headers.get("content-length", "0")
-    if _is_bounded(scope) and length.isdecimal() and int(length[:20]) > _BODY_BYTES:
-        return _too_large()
-    return None
-
-
-def _is_loopback(host: str) -> bool:
-    if host.lower() == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def _is_bounded(scope: Scope) -> bool:
-    return not scope["path"].endswith("/documents")
-
-
-def _too_large() -> tuple[int, str]:
-    return 413, f"the body is larger than {_BODY_BYTES:,} bytes; send less at once"
-
-
-def _bounded(scope: Scope, receive: Receive) -> Receive:
-    if not _is_bounded(scope):
-        return receive
-    received = 0
-
-    async def bounded_receive() -> Message:
-        nonlocal received
-        message = await receive()
-        received += len(message.get("body", b""))
-        if received > _BODY_BYTES:
-            raise HTTPException(*_too_large())
-        return message
-
-    return bounded_receive
+def _alternatives(scopes: list[str]) -> list[dict[str, list[str]]]:
+    """Return what any one of will do: a key or a session, with any one of the scopes."""
+    each = [[scope] for scope in scopes] or [[]]
+    return [{scheme: list(own)} for scheme in ("key", "session") for own in each]

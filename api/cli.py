@@ -19,6 +19,7 @@ import rag
 from api.commands import answering, collections, operating
 from api.commands.calibrating import calibrate
 from api.commands.demo import demo
+from api.commands.keys import key
 from api.commands.training import train
 from rag.errors import AlreadyExists, IntegrityError, NotFound, RagError, UsageError
 
@@ -37,6 +38,7 @@ app.command()(answering.ask)
 app.command()(answering.read)
 app.command()(answering.check)
 app.add_typer(operating.audit, name="audit")
+app.add_typer(key, name="key")
 app.command()(operating.serve)
 app.command()(operating.doctor)
 app.command()(demo)

@@ -124,6 +124,16 @@ def problem(
     )
 
 
+def rag_problem(scope: Scope, error: RagError) -> Response:
+    """Return one of our errors as a problem document; the server's own are logged."""
+    status, kind, title = next(
+        (status, kind, title) for cls, status, kind, title in PROBLEMS if isinstance(error, cls)
+    )
+    if status >= 500:
+        log.error("%s %s: %s", scope["method"], _path(scope), kind_and_place(error))
+    return problem(scope, status, str(error), kind=kind, title=title)
+
+
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Return the documentation of a route's problem responses for its ``responses``."""
     return {
@@ -181,12 +191,8 @@ def _path(scope: Scope) -> str:
 
 
 async def _on_rag_error(request: Request, error: Exception) -> Response:
-    status, kind, title = next(
-        (status, kind, title) for cls, status, kind, title in PROBLEMS if isinstance(error, cls)
-    )
-    if status >= 500:
-        log.error("%s %s: %s", request.method, _path(request.scope), kind_and_place(error))
-    return problem(request.scope, status, str(error), kind=kind, title=title)
+    assert isinstance(error, RagError)
+    return rag_problem(request.scope, error)
 
 
 async def _on_http_exception(request: Request, error: Exception) -> Response:

@@ -11,6 +11,7 @@ from filelock import FileLock, Timeout
 from api.errors import kind_and_place
 from api.spool import Spool, Upload
 from knowledge_bases.home import Home
+from knowledge_bases.recording import LOCAL
 from knowledge_bases.store.operations import JobState
 from knowledge_bases.summary import FileResult
 from rag.errors import RagError, StorageError, UsageError
@@ -122,14 +123,14 @@ class Jobs:
         self._news.set()
         return job
 
-    def delete_knowledge_base(self, name: str) -> None:
+    def delete_knowledge_base(self, name: str, *, actor: str = LOCAL) -> None:
         """Delete a knowledge base with its jobs and what was uploaded for it.
 
         Raises:
             NotFound: there is none of that name.
         """
         theirs = [job.id for job in self._jobs.unfinished() if job.kb_name == name]
-        self._home.delete(name)
+        self._home.delete(name, actor=actor)
         for job_id in theirs:
             self.spool.discard(job_id)
 

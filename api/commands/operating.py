@@ -13,6 +13,7 @@ from api.commands.shared import (
     HomeOption,
     JsonOption,
     emit,
+    err,
     opened,
     printer,
     settings_for,
@@ -128,21 +129,34 @@ def doctor(
 
 
 def serve(
-    host: Annotated[str, typer.Option(help="A loopback address.")] = "127.0.0.1",
+    host: Annotated[
+        str, typer.Option(help="Where to listen; beyond loopback, keys are needed.")
+    ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535)] = 8000,
+    keys: Annotated[bool, typer.Option("--keys", help="Need keys on loopback, too.")] = False,
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Serve HTTP on loopback for one user."""
+    """Serve HTTP: on loopback for this machine's user, elsewhere for whoever has a key."""
     import uvicorn
 
-    from api.app import checked_host, create_app
+    from api.app import create_app
+    from api.protection import is_loopback
+    from api.serving import log_config
 
-    host = checked_host(host)
-    app = create_app(settings_for(home))
+    keys = keys or not is_loopback(host)
+    app = create_app(settings_for(home), keys=keys)
+    url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
     if as_json:
-        emit({"url": f"http://{host}:{port}"})
-    uvicorn.run(app, host=host, port=port, log_level="warning" if as_json else "info")
+        emit({"url": url, "keys": keys})
+    mode = (
+        "every request needs a key; this is plain HTTP, so put TLS before it"
+        if keys
+        else "local mode, whoever uses this machine may do everything; --keys asks for keys"
+    )
+    err.print(f"{url}: {mode}", soft_wrap=True, markup=False)
+    level = "warning" if as_json else "info"
+    uvicorn.run(app, host=host, port=port, log_level=level, log_config=log_config())
 
 
 def evaluate(

@@ -10,16 +10,19 @@ from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
+from api.auth import needs
 from api.errors import problems
 from api.multipart import MultipartReader, too_large
 from api.requests import NewDocument
 from api.routes.shared import JSON, HomeParam, JobsParam, KbName, media_type
 from api.schemas import DocumentInfo, DocumentList, DocumentText, Job
 from api.spool import Upload
+from knowledge_bases.access import Asker
 from rag.settings import Settings
 
 router = APIRouter(prefix="/knowledge-bases/{kb}/documents", tags=["documents"])
 
+_READING = needs("ask", "ingest", "audit", "review")
 MULTIPART = "multipart/form-data"
 _JSON_BYTES = 16 * 2**20
 """Largest document given as JSON, which is read into memory; a larger one is sent as a file."""
@@ -56,6 +59,7 @@ DocumentId = Annotated[str, Path(description="The document's id.", examples=["7"
     "",
     status_code=202,
     response_model=Job,
+    dependencies=[needs("ingest")],
     openapi_extra=_UPLOAD_BODY,
     responses={
         202: {"headers": {"Location": {"schema": {"type": "string"}, "description": "The job."}}},
@@ -86,7 +90,7 @@ async def add_documents(
     return Job.of(job)
 
 
-@router.get("", responses=problems(404, 422))
+@router.get("", dependencies=[_READING], responses=problems(404, 422))
 def list_documents(
     kb: KbName,
     home: HomeParam,
@@ -101,7 +105,7 @@ def list_documents(
     )
 
 
-@router.get("/{document_id}", responses=problems(404, 422))
+@router.get("/{document_id}", dependencies=[_READING], responses=problems(404, 422))
 def show_document(
     kb: KbName,
     document_id: DocumentId,
@@ -116,10 +120,16 @@ def show_document(
 
 
 @router.delete("/{document_id}", status_code=204, responses=problems(404, 422))
-def delete_document(kb: KbName, document_id: DocumentId, home: HomeParam) -> None:
+def delete_document(
+    kb: KbName,
+    document_id: DocumentId,
+    home: HomeParam,
+    asker: Annotated[Asker, needs("ingest")],
+) -> None:
     """Take a document out of every search at once; old citations still resolve."""
     base = home.open(kb)
-    base.delete_document(home.store.documents.uri_of(base.row.id, document_id))
+    uri = home.store.documents.uri_of(base.row.id, document_id)
+    base.delete_document(uri, actor=asker.label)
 
 
 async def _read_document(request: Request, settings: Settings) -> NewDocument:

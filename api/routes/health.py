@@ -7,6 +7,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
+from api.auth import needs
 from api.errors import problems
 from api.routes.shared import HomeParam, JobsParam
 from knowledge_bases.home import Home
@@ -38,7 +39,7 @@ async def healthz() -> Health:
     return Health()
 
 
-@router.get("/readyz", responses=problems(503))
+@router.get("/readyz", dependencies=[needs()], responses=problems(503))
 def readyz(home: HomeParam, jobs: JobsParam) -> Ready:
     """Say whether answers can be given and logged: database, disk, models, jobs."""
     try:

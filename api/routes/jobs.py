@@ -9,6 +9,7 @@ from fastapi.concurrency import run_in_threadpool
 from sse_starlette import ServerSentEvent
 from starlette.requests import Request
 
+from api.auth import is_still_let_in, needs
 from api.errors import problems
 from api.routes import events
 from api.routes.shared import HomeParam
@@ -16,7 +17,7 @@ from api.schemas import Job
 from knowledge_bases.store.operations import JobState
 from rag.errors import NotFound
 
-router = APIRouter(prefix="/jobs/{job_id}", tags=["jobs"])
+router = APIRouter(prefix="/jobs/{job_id}", tags=["jobs"], dependencies=[needs("ingest")])
 
 _LOOK_SECONDS = 0.2
 JobId = Annotated[str, Path(description="The job's id.")]
@@ -67,6 +68,8 @@ async def follow_job(job_id: JobId, request: Request, home: HomeParam) -> Respon
                 return
             with anyio.move_on_after(_LOOK_SECONDS):
                 await stopping.wait()
+            if not await is_still_let_in(request):
+                return
             try:
                 latest = await run_in_threadpool(home.store.jobs.get, job_id)
             except NotFound:

@@ -1,11 +1,16 @@
 """/knowledge-bases: create, list, show, delete."""
 
-from fastapi import APIRouter, Response
+from typing import Annotated
 
+from fastapi import APIRouter, Response
+from starlette.exceptions import HTTPException
+
+from api.auth import needs
 from api.errors import problems
 from api.requests import NewKnowledgeBase
 from api.routes.shared import HomeParam, JobsParam, JsonOnly, KbName, kb_path
 from api.schemas import KnowledgeBaseInfo, KnowledgeBaseList
+from knowledge_bases.access import Asker
 
 router = APIRouter(prefix="/knowledge-bases", tags=["knowledge bases"])
 
@@ -20,30 +25,38 @@ router = APIRouter(prefix="/knowledge-bases", tags=["knowledge bases"])
     },
 )
 def create_knowledge_base(
-    body: NewKnowledgeBase, home: HomeParam, response: Response
+    body: NewKnowledgeBase,
+    home: HomeParam,
+    response: Response,
+    asker: Annotated[Asker, needs("admin")],
 ) -> KnowledgeBaseInfo:
-    """Create a knowledge base."""
+    """Create a knowledge base; a key needs a grant on all for that."""
+    if asker.knowledge_bases is not None:
+        # Else a name that is taken would tell of a knowledge base that is not granted.
+        raise HTTPException(403, "only a key with a grant on all knowledge bases makes new ones")
     info = KnowledgeBaseInfo.of(home.create(body.name))
     response.headers["Location"] = kb_path(info.name)
     return info
 
 
 @router.get("")
-def list_knowledge_bases(home: HomeParam) -> KnowledgeBaseList:
-    """List all knowledge bases."""
-    rows = home.store.kbs.all()
+def list_knowledge_bases(home: HomeParam, asker: Annotated[Asker, needs()]) -> KnowledgeBaseList:
+    """List the knowledge bases that are granted."""
+    rows = [row for row in home.store.kbs.all() if asker.sees(row.name)]
     return KnowledgeBaseList(
         knowledge_bases=[KnowledgeBaseInfo.of(home.open(row.name)) for row in rows]
     )
 
 
-@router.get("/{kb}", responses=problems(404, 422))
+@router.get("/{kb}", dependencies=[needs()], responses=problems(404, 422))
 def show_knowledge_base(kb: KbName, home: HomeParam) -> KnowledgeBaseInfo:
     """Show a knowledge base and its size."""
     return KnowledgeBaseInfo.of(home.open(kb))
 
 
 @router.delete("/{kb}", status_code=204, responses=problems(404, 422))
-def delete_knowledge_base(kb: KbName, jobs: JobsParam) -> None:
+def delete_knowledge_base(
+    kb: KbName, jobs: JobsParam, asker: Annotated[Asker, needs("admin")]
+) -> None:
     """Delete a knowledge base with its documents and jobs; the log keeps its answers."""
-    jobs.delete_knowledge_base(kb)
+    jobs.delete_knowledge_base(kb, actor=asker.label)

@@ -2,6 +2,7 @@
 
 from fastapi import APIRouter
 
+from api.auth import needs
 from api.errors import problems
 from api.requests import SearchRequest
 from api.routes.shared import HomeParam, JsonOnly, KbName
@@ -12,7 +13,7 @@ router = APIRouter(tags=["questions"])
 
 @router.post(
     "/knowledge-bases/{kb}/search",
-    dependencies=[JsonOnly],
+    dependencies=[JsonOnly, needs("ask")],
     responses=problems(400, 404, 413, 415, 422, 501, 503),
 )
 def search(kb: KbName, body: SearchRequest, home: HomeParam) -> SearchResult:
