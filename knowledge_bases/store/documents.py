@@ -64,6 +64,22 @@ class StoredText:
     text: str
 
 
+@dataclass(frozen=True, slots=True)
+class VersionState:
+    """One version of a document as its history shows it.
+
+    Attributes:
+        deleted_at: when the document was taken out of every search; None while it is in.
+    """
+
+    number: int
+    version_id: int
+    format: str
+    created_at: datetime.datetime
+    text_sha256: str
+    deleted_at: datetime.datetime | None
+
+
 class Documents:
     """Reads of documents and versions."""
 
@@ -224,6 +240,22 @@ class Documents:
                     document = Document(str(key), uri, title)
                     found[uri, number] = StoredText(document, number, version_id, text_sha256, text)
         return found
+
+    def history(self, kb_id: int, uri: str) -> list[VersionState]:
+        """Return the versions of a document, newest first, also of a deleted one."""
+        query = (
+            select(VersionRow, DocumentRow.deleted_at)
+            .join(DocumentRow, VersionRow.document_id == DocumentRow.id)
+            .where(DocumentRow.kb_id == kb_id, DocumentRow.uri == uri)
+            .order_by(VersionRow.number.desc())
+        )
+        with self._database.read() as session:
+            return [
+                VersionState(
+                    row.number, row.id, row.format, row.created_at, row.text_sha256, deleted_at
+                )
+                for row, deleted_at in session.execute(query)
+            ]
 
     def marks(self, version_id: int) -> list[Mark]:
         """Return the pages and headings over a version's text."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
@@ -80,6 +81,11 @@ class LogReading:
         before: int | None = None,
         start: int | None = None,
         oldest_first: bool = False,
+        status: str | None = None,
+        since: datetime.datetime | None = None,
+        until: datetime.datetime | None = None,
+        document: str | None = None,
+        subject: str | None = None,
     ) -> Iterator[AuditRow]:
         """Stream records of the log, newest first by default.
 
@@ -91,6 +97,11 @@ class LogReading:
             before: only those with a lower sequence number.
             start: only those with this sequence number or a higher one.
             oldest_first: the other way round.
+            status: only those that this came of.
+            since: only those made at this time or later.
+            until: only those made before this time.
+            document: only those that cite a document of this URI.
+            subject: only those about this person or key.
         """
         order = AuditRow.sequence if oldest_first else AuditRow.sequence.desc()
         query = select(AuditRow).order_by(order).limit(limit)
@@ -104,6 +115,22 @@ class LogReading:
             query = query.where(AuditRow.sequence < before)
         if start is not None:
             query = query.where(AuditRow.sequence >= start)
+        if status is not None:
+            query = query.where(AuditRow.status == status)
+        if since is not None:
+            query = query.where(AuditRow.created_at >= since)
+        if until is not None:
+            query = query.where(AuditRow.created_at < until)
+        if document is not None:
+            citing = select(AuditCitationRow.sequence).where(
+                AuditCitationRow.document_uri == document, AuditCitationRow.cited
+            )
+            query = query.where(AuditRow.sequence.in_(citing))
+        if subject is not None:
+            about = select(AuditSubjectRow.sequence).where(
+                AuditSubjectRow.subject_hash == self.subject_hash(subject)
+            )
+            query = query.where(AuditRow.sequence.in_(about))
         with self._database.read() as session:
             yield from session.scalars(query.execution_options(yield_per=500))
 
