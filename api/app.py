@@ -24,6 +24,7 @@ from api.routes import (
     search,
     session,
 )
+from api.routes.pages import add_pages
 from api.routes.shared import JSON
 from knowledge_bases.home import Home
 from rag.errors import RagError, UsageError
@@ -99,6 +100,7 @@ def create_app(
     refusals = problems(400, 401, 403) if keys else problems(421)
     app.include_router(versioned, responses={**refusals, **problems(500, 507)})
     app.include_router(health.router, responses={**refusals, **problems(500, 507)})
+    add_pages(app)
     return app
 
 

@@ -1,0 +1,1 @@
+"""The web page: server-rendered templates, a stylesheet, and a little script."""
