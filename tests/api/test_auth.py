@@ -416,11 +416,14 @@ def test_a_stream_ends_with_its_key(service: Service) -> None:
     jobs.create(service.home.open("open").row.id, job_id, progress)
     jobs.update(job_id, state="running", progress=progress)
     timer = threading.Timer(0.5, service.home.access.revoke, [key_id(text)])
+    late = threading.Timer(20, jobs.update, [job_id], {"state": "failed", "progress": progress})
     timer.start()
+    late.start()  # So that a stream that goes on fails the test rather than hangs.
     try:
         followed = service.send("GET", f"/v1/jobs/{job_id}/events", text)
     finally:
         timer.join()
+        late.cancel()
         jobs.update(job_id, state="failed", progress=progress, error="a test's")
     assert followed.text.count("event: progress") == 1
     assert "event: failed" not in followed.text
