@@ -12,17 +12,18 @@ import io
 import re
 import shutil
 import socket
+import subprocess
+import sys
 import tempfile
-import threading
+import time
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import uvicorn
 from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
-from api.app import create_app
 from knowledge_bases.home import Home
 from knowledge_bases.samples import DOCUMENTS
 from rag.settings import Settings
@@ -52,7 +53,7 @@ def main() -> None:
         with Home(settings) as home:
             if NAME not in {row.name for row in home.store.kbs.all()}:
                 home.create(NAME).ingest([DOCUMENTS])
-        with served(settings) as url, sync_playwright() as playwright:
+        with served(settings.home) as url, sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=asked.chromium)
             page = browser.new_page(base_url=url)
             paths = visited(page)
@@ -71,7 +72,7 @@ def main() -> None:
 
 def visited(page: Page) -> dict[str, str]:
     """Ask two questions, and return the address of every page by name."""
-    paths = {"ask": "/"}
+    paths = {"ask": "/", "log": "/log?kind="}  # The log before it is full of readings.
     for name, question in (("answer", ANSWERED), ("abstention", ABSTAINED)):
         page.goto("/")
         page.get_by_role("textbox", name="Question").fill(question)
@@ -82,7 +83,6 @@ def visited(page: Page) -> dict[str, str]:
     cited = page.locator(".answer a.words").first.get_attribute("href")
     paths["source"] = cited or "/"
     paths["why"] = f"{paths['answer']}/why"
-    paths["log"] = "/log?kind="
     paths["record"] = paths["answer"].replace("/answers/", "/log/")
     paths["collections"] = "/collections"
     paths["collection"] = f"/collections/{NAME}"
@@ -100,25 +100,32 @@ def picture(page: Page, height: int, *, whole: bool) -> bytes:
 
 
 @contextmanager
-def served(settings: Settings) -> Iterator[str]:
+def served(home: Path) -> Iterator[str]:
     """Serve a home on a free port of this machine while inside."""
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         port = found.getsockname()[1]
-    server = uvicorn.Server(
-        uvicorn.Config(create_app(settings), host="127.0.0.1", port=port, log_level="warning")
-    )
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
+    url = f"http://127.0.0.1:{port}"
+    command = [sys.executable, "-m", "api.cli", "serve", "--json", "--port", str(port)]
+    server = subprocess.Popen([*command, "--home", str(home)], stdout=subprocess.DEVNULL)
     try:
-        while not server.started:
-            thread.join(0.1)
-            if not thread.is_alive():
+        while not is_up(url):
+            if server.poll() is not None:
                 raise SystemExit("the server did not start")
-        yield f"http://127.0.0.1:{port}"
+            time.sleep(0.2)
+        yield url
     finally:
-        server.should_exit = True
-        thread.join()
+        server.terminate()
+        server.wait()
+
+
+def is_up(url: str) -> bool:
+    """Say whether a server answers."""
+    try:
+        with urllib.request.urlopen(f"{url}/healthz"):
+            return True
+    except OSError:
+        return False
 
 
 if __name__ == "__main__":

@@ -177,11 +177,10 @@ def _stored(
 
 
 def _is_as_recorded(passage: Passage, recorded: Mapping[str, Any]) -> bool:
-    return (
-        passage.document.uri == recorded["document"]
-        and passage.version == recorded["version"]
-        and passage.start == recorded["start"]
-        and hashlib.sha256(passage.text.encode()).hexdigest() == recorded["text_sha256"]
+    digest = hashlib.sha256(passage.text.encode()).hexdigest()
+    stored = (passage.document.uri, passage.version, passage.start, digest)
+    return stored == tuple(
+        recorded[name] for name in ("document", "version", "start", "text_sha256")
     )
 
 

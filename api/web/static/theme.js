@@ -21,7 +21,7 @@
   document.addEventListener("DOMContentLoaded", function () {
     const toggle = document.querySelector("[data-theme-toggle]");
     const name = function () {
-      toggle.textContent = { auto: "Auto", light: "Light", dark: "Dark" }[theme];
+      toggle.querySelector("span").textContent = theme + " theme";
       toggle.setAttribute("aria-label", "Theme: " + theme);
     };
     toggle.hidden = false;

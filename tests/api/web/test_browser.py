@@ -179,8 +179,8 @@ def test_documents_are_uploaded_by_dropping_them(page, web_home):
         """() => {
             const carried = new DataTransfer();
             carried.items.add(new File(["Ropes are replaced every 2 years."], "ropes.txt"));
-            const drop = new DragEvent("drop", {dataTransfer: carried, bubbles: true, cancelable: true});
-            document.getElementById("upload").dispatchEvent(drop);
+            const how = {dataTransfer: carried, bubbles: true, cancelable: true};
+            document.getElementById("upload").dispatchEvent(new DragEvent("drop", how));
         }"""
     )
     page.locator(".job .state", has_text="Done").wait_for()

@@ -224,7 +224,7 @@ def test_why_shows_scores_timings_and_where_each_word_came_from(web, read, answe
         assert words in page.text
     strip = [a for a in page.all("rect") if re.fullmatch(r"f\d", a["class"] or "") and "x" in a]
     assert sum(float(a["width"]) for a in strip) == pytest.approx(100, abs=0.1)
-    assert [a["x"] for a in strip][0] == "0.0"
+    assert next(a["x"] for a in strip) == "0.0"
     shaded = [a for a in page.all("td") if a.get("class") == "h10"]
     assert len(shaded) >= 5
 
