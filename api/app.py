@@ -11,7 +11,10 @@ import rag
 from api.auth import READING, SESSION_SCHEME, KeysOnly
 from api.errors import MEDIA_TYPE, Unexpected, add_handlers, problems
 from api.jobs import Jobs
+from api.limits import TimelyBodies, add_limits
+from api.openapi_limits import document_limits
 from api.protection import LocalOnly, Protected
+from api.request_ids import RequestIds
 from api.routes import (
     answers,
     audit,
@@ -86,12 +89,15 @@ def create_app(
     app.state.jobs = ingests
     app.state.keys = keys
     add_handlers(app)
+    add_limits(app, settings)
     if keys:
         app.add_middleware(KeysOnly, access=home.access)
     else:
         app.add_middleware(LocalOnly)
     app.add_middleware(Unexpected)
-    app.add_middleware(Protected)
+    app.add_middleware(TimelyBodies, seconds=settings.body_timeout_seconds)
+    app.add_middleware(Protected, question_chars=settings.max_question_chars)
+    app.add_middleware(RequestIds)
     versioned = APIRouter(prefix="/v1")
     for resource in (knowledge_bases, documents, search, answers, check, jobs, audit):
         versioned.include_router(resource.router)
@@ -113,6 +119,7 @@ class _Service(FastAPI):
         document = super().openapi()
         paths: dict[str, Any] = document["paths"]
         with_keys: bool = self.state.keys
+        document_limits(document, with_keys=with_keys)
         if with_keys:
             document["components"]["securitySchemes"]["session"] = SESSION_SCHEME
         else:

@@ -154,6 +154,12 @@ def let_in(scope: Scope, asker: Asker) -> None:
     scope[_ASKER] = asker
 
 
+def asker_of(scope: Scope) -> Asker | None:
+    """Return who sent a request; None where nobody was asked."""
+    found: Asker | None = scope.get(_ASKER)
+    return found
+
+
 def credentials(scope: Scope) -> Credentials:
     """Return the key that a request shows, or else the session; both None if neither.
 

@@ -15,6 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api.request_ids import request_id
 from indexer.load.compose import clean
 from rag.errors import (
     AlreadyExists,
@@ -86,6 +87,9 @@ class Problem(BaseModel):
     instance: str = Field(description="Path of the request.")
     errors: list[WrongField] | None = Field(
         default=None, description="What is wrong with a request."
+    request_id: str | None = Field(
+        default=None, description="Id of the request, as the server's log has it."
+    )
     )
 
 
@@ -119,6 +123,7 @@ def problem(
         instance=_path(scope),
         errors=list(errors) if errors else None,
     )
+        request_id=request_id(scope),
     return JSONResponse(
         content.model_dump(exclude_none=True), status, headers=headers, media_type=MEDIA_TYPE
     )

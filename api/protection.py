@@ -11,8 +11,9 @@ from api.auth import READING, is_own_origin, let_in
 from api.errors import problem
 from knowledge_bases.access import LOCAL_ASKER
 
-_BODY_BYTES = 2**20
-"""Largest body, but for documents, whose route has limits of its own."""
+_LEAST_BODY_BYTES = 2**20
+_CHAR_BYTES = 12
+"""Of a character beyond the BMP as JSON may write it."""
 _AUTHORITY = re.compile(r"(?:\[([0-9a-f:.]+)\]|([^\s:/@?#\[\]]+))(?::\d{1,5})?", re.IGNORECASE)
 _HEADERS = {
     "Cache-Control": "no-store",
@@ -25,10 +26,16 @@ _HEADERS = {
 
 
 class Protected:
-    """Gives every response its protecting headers, and refuses bodies of an unbearable size."""
+    """Gives every response its protecting headers, and refuses bodies of an unbearable size.
 
-    def __init__(self, app: ASGIApp) -> None:
+    Args:
+        app: what is behind it.
+        question_chars: of the longest question that may be asked; it fits into a body.
+    """
+
+    def __init__(self, app: ASGIApp, question_chars: int = 0) -> None:
         self._app = app
+        self._most_bytes = body_bytes(question_chars)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, or refuse it."""
@@ -44,10 +51,11 @@ class Protected:
             await send(message)
 
         length = Headers(scope=scope).get("content-length", "0")
-        if _is_bounded(scope) and length.isdecimal() and int(length[:20]) > _BODY_BYTES:
-            await problem(scope, *_too_large())(scope, receive, protected_send)
+        most = self._most_bytes
+        if _is_bounded(scope) and length.isdecimal() and int(length[:20]) > most:
+            await problem(scope, *_too_large(most))(scope, receive, protected_send)
         else:
-            await self._app(scope, _bounded(scope, receive), protected_send)
+            await self._app(scope, _bounded(scope, receive, most), protected_send)
 
 
 class LocalOnly:
@@ -70,6 +78,11 @@ class LocalOnly:
                 return
             let_in(scope, LOCAL_ASKER)
         await self._app(scope, receive, send)
+
+
+def body_bytes(question_chars: int) -> int:
+    """Return how large a body may be, but for documents, whose route has limits of its own."""
+    return max(_LEAST_BODY_BYTES, _LEAST_BODY_BYTES // 16 + _CHAR_BYTES * question_chars)
 
 
 def is_loopback(host: str) -> bool:
@@ -98,11 +111,11 @@ def _is_bounded(scope: Scope) -> bool:
     return not scope["path"].endswith("/documents")
 
 
-def _too_large() -> tuple[int, str]:
-    return 413, f"the body is larger than {_BODY_BYTES:,} bytes; send less at once"
+def _too_large(most_bytes: int) -> tuple[int, str]:
+    return 413, f"the body is larger than {most_bytes:,} bytes; send less at once"
 
 
-def _bounded(scope: Scope, receive: Receive) -> Receive:
+def _bounded(scope: Scope, receive: Receive, most_bytes: int) -> Receive:
     if not _is_bounded(scope):
         return receive
     received = 0
@@ -111,8 +124,8 @@ def _bounded(scope: Scope, receive: Receive) -> Receive:
         nonlocal received
         message = await receive()
         received += len(message.get("body", b""))
-        if received > _BODY_BYTES:
-            raise HTTPException(*_too_large())
+        if received > most_bytes:
+            raise HTTPException(*_too_large(most_bytes))
         return message
 
     return bounded_receive

@@ -95,6 +95,16 @@ class Settings(BaseSettings):
     checkpoint_leaves: int = Field(default=1000, ge=1)
     """A checkpoint of the log is signed after this many records at the latest."""
     checkpoint_seconds: float = Field(default=3600.0, gt=0)
+    requests_per_minute: int = Field(default=600, ge=0)
+    """How many requests a key may send to the service; a minute's worth may come at once. 0 is no
+    limit."""
+    concurrent_answers: int | None = Field(default=None, ge=1, le=1000)
+    """Questions and checks that the service works on at a time; default: half as many as cores."""
+    waiting_answers: int | None = Field(default=None, ge=0, le=1000)
+    """And so many more that wait for that; default: as many. All others are refused at once."""
+    body_timeout_seconds: float = Field(default=30.0, gt=0)
+    """How long the service waits for a body, beside a second for each 16 KiB that arrived."""
+
     """And this long after the last one, if anything was recorded since."""
     checkpoint_dir: Path | None = None
     """Folder that checkpoints are also written to, best one that this service can't change back:

@@ -97,6 +97,7 @@ def test_nobody_signs_in_with_a_wrong_key(browser: TestClient, wrong: str, key: 
     assert refused.json() == {
         **browser.get("/v1/audit").json(),
         "instance": "/v1/session",
+        "request_id": refused.headers["x-request-id"],
     }, "as everywhere, whatever is wrong with it"
 
 
