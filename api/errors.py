@@ -27,6 +27,7 @@ from rag.errors import (
     QuestionError,
     RagError,
     RecordError,
+    Stopped,
     StorageError,
     UsageError,
 )
@@ -47,6 +48,7 @@ PROBLEMS: tuple[tuple[type[RagError], int, str, str], ...] = (
     (RecordError, 507, "not-recorded", "The answer could not be logged"),
     (StorageError, 507, "storage", "The disk or database refused"),
     (ModelError, 503, "model", "A model is missing or fails"),
+    (Stopped, 503, "stopped", "The answer was called off"),
     (MissingDependency, 501, "missing-dependency", "An optional package is not installed"),
     (RagError, 500, "error", "It failed"),
 )
@@ -85,11 +87,11 @@ class Problem(BaseModel):
     status: int
     detail: str = Field(description="One line that says what to do.")
     instance: str = Field(description="Path of the request.")
-    errors: list[WrongField] | None = Field(
-        default=None, description="What is wrong with a request."
     request_id: str | None = Field(
         default=None, description="Id of the request, as the server's log has it."
     )
+    errors: list[WrongField] | None = Field(
+        default=None, description="What is wrong with a request."
     )
 
 
@@ -121,9 +123,9 @@ def problem(
         # An error may repeat what the client sent, broken characters included.
         detail=" ".join(clean(detail).split()),
         instance=_path(scope),
+        request_id=request_id(scope),
         errors=list(errors) if errors else None,
     )
-        request_id=request_id(scope),
     return JSONResponse(
         content.model_dump(exclude_none=True), status, headers=headers, media_type=MEDIA_TYPE
     )

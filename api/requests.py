@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from indexer.load.compose import clean, label
+from rag.errors import UsageError
 from rag.types import Filters
 
 _MOST_NAMES = 1_000
@@ -119,6 +120,25 @@ class AskRequest(Body):
 
     question: str
     filters: SearchFilters = SearchFilters()
+    verified_only: bool = Field(
+        default=False, description="Of a stream: nothing before it is verified and in the log."
+    )
+    timeout_seconds: float | None = Field(
+        default=None,
+        gt=0,
+        allow_inf_nan=False,
+        description="After which the work is called off; the server's limit by default.",
+    )
+
+    def seconds(self, most: float) -> float:
+        """Return how long the answer may take.
+
+        Raises:
+            UsageError: that is more than the server allows.
+        """
+        if self.timeout_seconds is not None and self.timeout_seconds > most:
+            raise UsageError(f"timeout_seconds is {self.timeout_seconds:g}; give at most {most:g}")
+        return self.timeout_seconds or most
 
 
 class CheckRequest(Body):

@@ -28,6 +28,7 @@ from rag.errors import (
     RecordError,
     UsageError,
 )
+from rag.listening import NOBODY, Listener
 from rag.pipeline import Pipeline, checked_question
 from rag.protocols import Embedder
 from rag.retrieve import HybridRetriever
@@ -189,31 +190,45 @@ class KnowledgeBase:
         return self.store.chunks.passages(self.row.id, chunk_ids)
 
     def ask(
-        self, question: str, *, filters: Filters = NO_FILTERS, asker: str = LOCAL
+        self,
+        question: str,
+        *,
+        filters: Filters = NO_FILTERS,
+        asker: str = LOCAL,
+        listener: Listener = NOBODY,
     ) -> RecordedAnswer:
         """Answer a question; the answer is in the log before anyone sees it.
 
         A question that ends in an error is logged, too, as far as the log takes it.
 
+        Args:
+            question: what is asked.
+            filters: what the search is limited to.
+            asker: who asks.
+            listener: hears of the answer while it is made, when none of it counts yet.
+
         Raises:
+            Stopped: the listener doesn't want it any more.
             QuestionError: the question is empty or too long.
             NotFound: the filters name a document that is not there.
             GenerationTimeout: writing took too long, and no answer that is served was written.
             RecordError: the log refused the record, so there is no answer.
         """
         try:
-            return self._asked(question, filters, asker)
+            return self._asked(question, filters, asker, listener)
         except RecordError:
             raise  # The log takes nothing at the moment.
         except RagError as error:
             self._record_refusal(error, question, filters, asker)
             raise
 
-    def _asked(self, question: str, filters: Filters, asker: str) -> RecordedAnswer:
+    def _asked(
+        self, question: str, filters: Filters, asker: str, listener: Listener
+    ) -> RecordedAnswer:
         self.require_documents(filters.documents)
         self.home.audit.note_settings()
         generation = self.lifecycle.current()
-        answer = self._pipeline(generation).ask(question, filters)
+        answer = self._pipeline(generation).ask(question, filters, listener)
         receipt = answer_receipt(
             answer,
             kb_name=self.name,

@@ -63,6 +63,19 @@ def cite(
     return tuple(segments), tuple(citations.values())
 
 
+def segments_so_far(draft: Draft) -> tuple[Segment, ...]:
+    """Return the segments of an unfinished draft; what they were copied from is not checked yet."""
+    return tuple(
+        Segment(
+            "".join(token.text for token in tokens),
+            "generated" if tokens[0].pointer is None else "copied",
+            min(token.probability for token in tokens),
+            None,
+        )
+        for tokens in _runs(draft.tokens)
+    )
+
+
 def _runs(tokens: Sequence[Token]) -> list[list[Token]]:
     """Group tokens into runs: generated ones, and copied ones whose pointers are contiguous."""
     run_number = 0

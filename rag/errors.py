@@ -20,6 +20,7 @@
     │   └── RecordError                                the answer could not be logged, so it is kept
     ├── ModelError                 exit 1   HTTP 503   a model is missing or fails
     │   └── GenerationTimeout                          an answer took longer than allowed
+    ├── Stopped                    exit 1   HTTP 503   nobody waits for the answer any more
     └── MissingDependency          exit 1   HTTP 501   an optional package is not installed
 """
 
@@ -94,6 +95,10 @@ class ModelError(RagError):
 
 class GenerationTimeout(ModelError):
     """Writing an answer took longer than allowed."""
+
+
+class Stopped(RagError):
+    """The answer was not there in the time that its asker gave it, or they left."""
 
 
 class MissingDependency(RagError):

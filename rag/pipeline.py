@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from rag.cite import SourceText, cite
 from rag.decide import second_evidence
 from rag.errors import GenerationTimeout, QuestionError
+from rag.listening import NOBODY, Listener
 from rag.protocols import Decider, Generator, Reranker, Retriever, Verifier
 from rag.sentences import sentence_spans
 from rag.types import Answer, Attempt, Citation, Claim, Draft, Filters, Passage, Segment, Verdict
@@ -58,14 +59,15 @@ class Pipeline:
     passages: int = 5
     max_question_chars: int = 4_000
 
-    def ask(self, question: str, filters: Filters) -> Answer:
+    def ask(self, question: str, filters: Filters, listener: Listener = NOBODY) -> Answer:
         """Answer a question from the knowledge base.
 
         Raises:
             QuestionError: the question is empty or too long.
             GenerationTimeout: a writer took too long, and no other's answer is served.
+            Stopped: the listener doesn't want it any more.
         """
-        clock = _Clock()
+        clock = _Clock(listener)
         asked = self._found(question, filters, clock)
         return self._answers(self.writers, [asked], [clock])[0]
 
@@ -119,6 +121,7 @@ class Pipeline:
         if self.reranker:
             found = self.reranker.rerank(question, found, self.passages)
             clock.lap("rerank")
+        clock.listener.found(found[: self.passages])
         return question, found[: self.passages]
 
     def _answers(
@@ -174,7 +177,10 @@ class Pipeline:
         started = time.perf_counter()
         drafts: list[Draft | GenerationTimeout] = []
         try:
-            drafts += writer.generator.generate_all(asked)
+            if len(asked) == 1 and clocks[0].listener is not NOBODY:
+                drafts.append(writer.generator.generate(*asked[0], clocks[0].listener))
+            else:
+                drafts += writer.generator.generate_all(asked)
         except GenerationTimeout as error:
             if len(asked) > 1:  # Which one is for the caller to find out.
                 raise
@@ -198,10 +204,13 @@ class Pipeline:
         clock.lap("cite")
         verdicts, whole = judged(self.verifier, question, segments, citations, passages)
         clock.lap("verify")
+        clock.listener.judged(segments, citations, verdicts, passages)
         earlier = second_evidence(first, draft) if first is not None else {}
         draft = replace(draft, features={**draft.features, **verified(whole), **earlier})
         decision = writer.decider.decide(question, draft, verdicts, passages)
         clock.lap("decide")
+        if decision.status == "abstained":
+            clock.listener.withheld(decision.reason)
         return Answer(
             question=question,
             status=decision.status,
@@ -323,9 +332,10 @@ def evidence_for(
 
 
 class _Clock:
-    """Times the stages; one that runs again adds up."""
+    """Times the stages; one that runs again adds up, and ends a question nobody wants any more."""
 
-    def __init__(self) -> None:
+    def __init__(self, listener: Listener = NOBODY) -> None:
+        self.listener = listener
         self.laps_ms: dict[str, float] = {}
         self.start()
 
@@ -336,6 +346,7 @@ class _Clock:
         now = time.perf_counter()
         self.add(stage, now - self._last)
         self._last = now
+        self.listener.go_on()
 
     def add(self, stage: str, seconds: float) -> None:
         self.laps_ms[stage] = round(self.laps_ms.get(stage, 0.0) + 1000 * seconds, 3)

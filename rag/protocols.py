@@ -7,6 +7,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from rag.listening import NOBODY, Listener
 from rag.types import Claim, Decision, Draft, Filters, Passage, Verdict
 
 Vectors = NDArray[np.float32]
@@ -95,7 +96,9 @@ class Generator(Protocol):
     def digest(self) -> str:
         """Name and sha256 of what writes."""
 
-    def generate(self, question: str, passages: Sequence[Passage]) -> Draft:
+    def generate(
+        self, question: str, passages: Sequence[Passage], listener: Listener = NOBODY
+    ) -> Draft:
         """Write an answer; a draft without tokens says: not in these passages."""
 
     def generate_all(self, requests: Sequence[tuple[str, Sequence[Passage]]]) -> list[Draft]:

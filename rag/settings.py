@@ -64,6 +64,9 @@ class Settings(BaseSettings):
     """1 is greedy decoding."""
     generate_timeout_seconds: float = Field(default=60.0, gt=0)
     """How long writing one answer may take."""
+    ask_timeout_seconds: float = Field(default=120.0, gt=0)
+    """How long a question over HTTP may take from its arrival to its answer; a request may ask for
+    less."""
     answer_threshold: float | None = Field(default=None, ge=0, le=1)
     """Probability below which an answer is withheld, whatever wrote it; default: each generator's
     own, which is fitted."""
@@ -92,9 +95,6 @@ class Settings(BaseSettings):
     load_max_members: int = Field(default=20_000, ge=1)
     """Most files in one archive."""
 
-    checkpoint_leaves: int = Field(default=1000, ge=1)
-    """A checkpoint of the log is signed after this many records at the latest."""
-    checkpoint_seconds: float = Field(default=3600.0, gt=0)
     requests_per_minute: int = Field(default=600, ge=0)
     """How many requests a key may send to the service; a minute's worth may come at once. 0 is no
     limit."""
@@ -105,6 +105,9 @@ class Settings(BaseSettings):
     body_timeout_seconds: float = Field(default=30.0, gt=0)
     """How long the service waits for a body, beside a second for each 16 KiB that arrived."""
 
+    checkpoint_leaves: int = Field(default=1000, ge=1)
+    """A checkpoint of the log is signed after this many records at the latest."""
+    checkpoint_seconds: float = Field(default=3600.0, gt=0)
     """And this long after the last one, if anything was recorded since."""
     checkpoint_dir: Path | None = None
     """Folder that checkpoints are also written to, best one that this service can't change back:

@@ -1,21 +1,37 @@
 """/knowledge-bases/{kb}/answers: questions, answered as JSON or as a stream."""
 
-from collections.abc import AsyncIterator
+from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Response
-from sse_starlette import ServerSentEvent
 from starlette.requests import Request
 
 from api.auth import needs
 from api.errors import problems
+from api.following import Telling, TellingVerified
+from api.idempotency import OnceParam
 from api.requests import AskRequest
 from api.routes import events
 from api.routes.shared import HomeParam, JsonOnly, KbName
+from api.routes.streaming import Ask, answered, streamed
 from api.schemas import Answer
 from knowledge_bases.access import Asker
+from knowledge_bases.home import Home
+from knowledge_bases.knowledge_base import RecordedAnswer
+from knowledge_bases.retelling import retold
+from rag.listening import Listener
 
 router = APIRouter(tags=["questions"])
+
+STREAM = events.documented(
+    "Server-sent events: stage, segment, citation, verdict, withdrawn; last answer, abstained or "
+    "error. Only `answer` counts, whose data is the Answer; `abstained` has one without text, and "
+    "`error` a problem document. Until then everything is provisional, and `withdrawn` takes back "
+    "all of a draft. Segments of the same draft and index replace each other.",
+    'id: 0\nevent: segment\ndata: {"draft": 1, "index": 0, "provisional": true, '
+    '"text": "within 30 minutes", "origin": "copied", …}\n\n'
+    'id: 1\nevent: answer\ndata: {"answer_id": "5f0c…", "status": "answered", …}\n\n',
+)
 
 
 @router.post(
@@ -25,35 +41,52 @@ router = APIRouter(tags=["questions"])
     responses={
         200: {
             "description": "The answer, or an abstention with the nearest passages.",
-            "content": events.documented(
-                "Server-sent events: a Segment each, then the Answer.",
-                'id: 0\nevent: segment\ndata: {"text": "within 30 minutes", "origin": "copied", …}'
-                '\n\nid: 1\nevent: answer\ndata: {"answer_id": "5f0c…", "status": "answered", …}'
-                "\n\n",
-            ),
+            "content": STREAM,
         },
-        **problems(400, 404, 413, 415, 422, 501, 503),
+        **problems(400, 404, 409, 410, 413, 415, 422, 501, 503),
     },
 )
-def ask(
+async def ask(
     kb: KbName,
     body: AskRequest,
     request: Request,
     home: HomeParam,
     asker: Annotated[Asker, needs("ask")],
+    once: OnceParam,
 ) -> Answer | Response:
     """Answer a question from the documents, with citations and a receipt.
 
-    With ``Accept: text/event-stream`` the segments come as events, then the whole answer. Either
-    way nothing is sent before the answer is in the log.
+    With ``Accept: text/event-stream`` the answer is told while it is written. What comes before
+    the event ``answer`` is provisional: it is neither verified nor in the log, and may be
+    withdrawn; with ``verified_only`` nothing is sent before. When the client leaves, the work is
+    called off, which the log tells.
     """
-    answer = Answer.recorded(
-        home.open(kb).ask(body.question, filters=body.filters.inside(), asker=asker.label)
-    )
-    return events.stream(_events(answer)) if events.wants_events(request) else answer
+
+    def asked(listener: Listener) -> RecordedAnswer:
+        return home.open(kb).ask(
+            body.question, filters=body.filters.inside(), asker=asker.label, listener=listener
+        )
+
+    def asked_once(listener: Listener) -> RecordedAnswer:
+        return once.do(
+            body.model_dump(mode="json"),
+            lambda: asked(listener),
+            resource=lambda answer: answer.record.id,
+            again=lambda record_id: retold(home.open(kb), record_id, actor=asker.label),
+        )
+
+    return await respond(request, home, body, asked_once)
 
 
-async def _events(answer: Answer) -> AsyncIterator[ServerSentEvent]:
-    for number, segment in enumerate(answer.segments):
-        yield events.event("segment", segment, str(number))
-    yield events.event("answer", answer, str(len(answer.segments)))
+async def respond(request: Request, home: Home, body: AskRequest, ask: Ask) -> Answer | Response:
+    """Return an answer in the way that its request wants.
+
+    Raises:
+        UsageError: the request wants more time than the settings allow.
+        RagError: the question ended in it.
+    """
+    seconds = body.seconds(home.settings.ask_timeout_seconds)
+    if events.wants_events(request):
+        teller = TellingVerified if body.verified_only else Telling
+        return await streamed(request, ask, partial(teller, seconds))
+    return Answer.recorded(await answered(request, ask, seconds))

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from copy import copy
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -22,9 +23,10 @@ from rag.generate.decode import GREEDY, Decoded, Search, decode
 from rag.generate.fusion import PassageBatch, passage_offset
 from rag.generate.overlap import nearness
 from rag.generate.provenance import Trace, trace
-from rag.generate.render import render
+from rag.generate.render import render, whole_words
 from rag.generate.spelling import mended
 from rag.generate.windows import OVERLAP, Window, windows
+from rag.listening import NOBODY, Listener
 from rag.protocols import Embedder
 from rag.types import Draft, Passage, Pointer
 from rag.words import whole
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 FUSED_AT_MOST = 10  # windows the decoder reads at once
 LONGEST_QUESTION = 96  # tokens
 LEAST = 1e-9  # probabilities below are all alike
+_LOOK_SECONDS = 0.2  # between looks whether an answer that waits for others is still wanted
 LONGEST_ROW = 512  # tokens of question and window, where the model itself sets no limit
 
 
@@ -117,13 +120,22 @@ class CopyGenerator:
         other.adapter = name
         return other
 
-    def generate(self, question: str, passages: Sequence[Passage]) -> Draft:
+    def generate(
+        self, question: str, passages: Sequence[Passage], listener: Listener = NOBODY
+    ) -> Draft:
         """Write an answer.
+
+        Args:
+            question: any text.
+            passages: to answer it from.
+            listener: hears each word as it is written, unless there are beams.
 
         Raises:
             GenerationTimeout: it took longer than the limit.
+            Stopped: the listener doesn't want it any more.
         """
-        return self.generate_all([(question, passages)])[0]
+        texts = [passage.text for passage in passages]
+        return self.write([(question, texts)], [[one.context for one in passages]], listener)[0]
 
     def generate_all(self, requests: Sequence[tuple[str, Sequence[Passage]]]) -> list[Draft]:
         """Write answers to several questions; see `write`."""
@@ -137,25 +149,27 @@ class CopyGenerator:
         self,
         requests: Sequence[tuple[str, Sequence[str]]],
         headings: Sequence[Sequence[str]] | None = None,
+        listener: Listener = NOBODY,
     ) -> list[Draft]:
         """Write answers to several questions; each is what it would be alone.
 
         Args:
             requests: questions with their passages' texts.
             headings: for each question what stands above each passage; None for nothing.
+            listener: hears each word of a question alone.
 
         Raises:
             GenerationTimeout: together they took longer than the limit times their number.
+            Stopped: the listener doesn't want it any more.
         """
         limit = self.time_limit_seconds
         deadline = None if limit is None else time.monotonic() + limit * len(requests)
         # One at a time: torch uses all cores for one question, and threads would only wait.
-        if not self._turn.acquire(timeout=-1 if limit is None else limit * len(requests)):
-            raise self._late()
+        self._wait_for_turn(deadline, listener)
         try:
             adapters = self.adapters
             with nullcontext() if adapters is None else adapters.using(self.adapter):
-                return self._write(requests, headings or [()] * len(requests), deadline)
+                return self._write(requests, headings or [()] * len(requests), deadline, listener)
         finally:
             self._turn.release()
 
@@ -164,19 +178,48 @@ class CopyGenerator:
         requests: Sequence[tuple[str, Sequence[str]]],
         headings: Sequence[Sequence[str]],
         deadline: float | None,
+        listener: Listener,
     ) -> list[Draft]:
         sources = [
             self.encode(question, texts, deadline, headings=above)
             for (question, texts), above in zip(requests, headings, strict=True)
         ]
         encoded = [source.encoded for source in sources if source.encoded is not None]
+        heard = None
+        if len(sources) == 1 and listener is not NOBODY:
+            heard = partial(self._tell, sources[0], listener)
         answers = iter(
-            decode(self.base.model, encoded, self.search, banned=self._banned, deadline=deadline)
+            decode(
+                self.base.model,
+                encoded,
+                self.search,
+                banned=self._banned,
+                deadline=deadline,
+                heard=heard,
+                go_on=listener.go_on,
+            )
         )
         return [
             self.draft(source, Decoded((), "end", 0) if source.encoded is None else next(answers))
             for source in sources
         ]
+
+    def _tell(
+        self, source: Source, listener: Listener, tokens: tuple[int, ...], traced: Trace
+    ) -> None:
+        """Tell a listener of the words that no later token goes on with."""
+        tokenizer = self.base.tokenizer
+        count = whole_words(tokens, tokenizer)
+        if count:
+            known = traced.first(count)
+            written = render(tokens[:count], known, source.places, source.texts, tokenizer)
+            listener.wrote(Draft(written, known.confidence, self.digest))
+
+    def _wait_for_turn(self, deadline: float | None, listener: Listener) -> None:
+        while not self._turn.acquire(timeout=_LOOK_SECONDS):
+            listener.go_on()
+            if deadline is not None and time.monotonic() >= deadline:
+                raise self._late()
 
     def encode(
         self,

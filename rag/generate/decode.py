@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -26,9 +26,12 @@ from transformers.modeling_outputs import CausalLMOutput
 
 from rag.errors import UsageError
 from rag.generate.copy_attention import CopyModel, Encoded, stacked
+from rag.generate.following import Following, Heard
 from rag.generate.span_guide import run_state
 
 Finish = Literal["end", "length", "loop", "time"]
+GoOn = Callable[[], None]
+"""Raises as soon as an answer isn't wanted any more."""
 CLOSE_CALL = 1e-3  # nats; rounding moves log-probabilities by less than a hundredth of this
 QUESTIONS_TOGETHER = 16
 DRAWING = threading.Lock()
@@ -125,6 +128,8 @@ def decode(
     *,
     banned: Sequence[int] = (),
     deadline: float | None = None,
+    heard: Heard | None = None,
+    go_on: GoOn | None = None,
 ) -> list[Decoded]:
     """Decode questions, each encoded on its own.
 
@@ -138,6 +143,8 @@ def decode(
         search: how tokens are chosen.
         banned: tokens that no answer may hold.
         deadline: on the clock of `time.monotonic`; decoding stops there.
+        heard: is told of each token of a question alone; not where there are beams.
+        go_on: is called before each token; what it raises ends the search.
 
     Returns:
         an answer for each question.
@@ -155,11 +162,11 @@ def decode(
             chosen = order[at : at + QUESTIONS_TOGETHER]
             if len(chosen) > 1:
                 together = stacked([encoded[i] for i in chosen])
-                found, close = _run(model, together, search, banned, deadline)
+                found, close = _run(model, together, search, banned, deadline, None, go_on)
                 for i, answer, doubtful in zip(chosen, found, close, strict=True):
                     answers[i] = None if doubtful else answer
     return [
-        answer or _run(model, own, search, banned, deadline)[0][0]
+        answer or _run(model, own, search, banned, deadline, heard, go_on)[0][0]
         for answer, own in zip(answers, encoded, strict=True)
     ]
 
@@ -170,6 +177,8 @@ def _run(
     search: Search,
     banned: Sequence[int],
     deadline: float | None,
+    heard: Heard | None,
+    go_on: GoOn | None,
 ) -> tuple[list[Decoded], list[bool]]:
     """Search once; answers, and whether a choice of each was close."""
     count = encoded.source_ids.shape[0]
@@ -181,8 +190,11 @@ def _run(
         close=torch.zeros(rows, dtype=torch.bool, device=device),
         ended=torch.zeros(rows, dtype=torch.bool, device=device),
     )
-    clock = Deadline(deadline)
+    clock = Deadline(deadline, go_on)
     stops: list[StoppingCriteria] = [clock]
+    if heard is not None and rows == 1:
+        call.following = Following(model, encoded, heard)
+        stops.append(call.following)
     sources = encoded.source_ids.masked_fill(~encoded.copy_mask, -1).tolist()
     if search.stop_loops:
         stops.append(LoopStop(sources))
@@ -279,14 +291,17 @@ class LoopStop(StoppingCriteria):
 
 
 class Deadline(StoppingCriteria):
-    """Stops all sequences when their time is over."""
+    """Stops all sequences when their time is over, or as soon as nobody wants them any more."""
 
-    def __init__(self, deadline: float | None) -> None:
+    def __init__(self, deadline: float | None, go_on: GoOn | None = None) -> None:
         self.deadline = deadline
+        self.go_on = go_on
         self.struck = False
 
     def __call__(self, input_ids: Tensor, scores: Any, **_: Any) -> Tensor:
         """(B, T) tokens to (B,) booleans."""
+        if self.go_on is not None:
+            self.go_on()
         self.struck = self.deadline is not None and time.monotonic() >= self.deadline
         return torch.full(input_ids.shape[:1], self.struck, device=input_ids.device)
 
@@ -300,12 +315,14 @@ class Call:
         banned: tokens that get no probability.
         close: (B,), true where a choice between two tokens was close.
         ended: (B,), true where the likeliest token was the end.
+        following: is shown what each token is chosen from, where somebody follows.
     """
 
     encoded: Encoded
     banned: Tensor
     close: Tensor
     ended: Tensor
+    following: Following | None = None
 
 
 class MixtureModel(PreTrainedModel, GenerationMixin):  # type: ignore[no-untyped-call]
@@ -342,6 +359,8 @@ class MixtureModel(PreTrainedModel, GenerationMixin):  # type: ignore[no-untyped
         best, tokens = log_probs.topk(2)
         call.close |= ~call.ended & (best[:, 0] - best[:, 1] < CLOSE_CALL)
         call.ended |= tokens[:, 0] == self.copy_model.eos_id
+        if call.following is not None:
+            call.following.note(mixture, log_probs)
         return CausalLMOutput(logits=log_probs.unsqueeze(1))
 
     def prepare_inputs_for_generation(self, input_ids: Tensor, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]

@@ -9,6 +9,7 @@ from hashlib import sha256
 import numpy as np
 
 from rag.calibration import Calibration, sigmoid
+from rag.listening import NOBODY, Listener
 from rag.protocols import Embedder, Vectors
 from rag.sentences import sentence_spans
 from rag.types import Draft, Passage, Pointer, Token
@@ -72,8 +73,13 @@ class ExtractiveGenerator:
         """Name and sha256 of embedder and weights."""
         return f"extractive:{self._digest}"
 
-    def generate(self, question: str, passages: Sequence[Passage]) -> Draft:
-        """Quote the best sentence, and its successor in the text if that is nearly as good."""
+    def generate(
+        self, question: str, passages: Sequence[Passage], listener: Listener = NOBODY
+    ) -> Draft:
+        """Quote the best sentence, and its successor in the text if that is nearly as good.
+
+        A sentence is chosen whole, so there is nothing to be heard of it before.
+        """
         sentences, features = self.rank_features(question, passages)
         if not sentences:
             return Draft((), 0.0, self.digest)

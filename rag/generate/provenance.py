@@ -41,6 +41,16 @@ class Trace:
         mean = (sum(self.log_probs) + self.end_log_prob) / (len(self.log_probs) + 1)
         return math.exp(min(0.0, mean))
 
+    def first(self, count: int) -> Trace:
+        """The same of the first tokens alone, as if the answer ended there."""
+        return Trace(
+            self.log_probs[:count],
+            0.0,
+            self.copy_shares[:count],
+            self.pointers[:count],
+            self.absent,
+        )
+
 
 @torch.inference_mode()
 def trace(model: CopyModel, encoded: Encoded, tokens: Sequence[int]) -> Trace:
@@ -69,14 +79,21 @@ def trace(model: CopyModel, encoded: Encoded, tokens: Sequence[int]) -> Trace:
         log_probs=tuple(chosen[:count]),
         end_log_prob=chosen[count],
         copy_shares=tuple(shares[:count]),
-        pointers=_pointers(mixture.log_pointers[0, :count], holds[:count], shares[:count]),
+        pointers=pointers_of(mixture.log_pointers[0, :count], holds[:count], shares[:count]),
         absent=absent,
     )
 
 
-def _pointers(
+def pointers_of(
     log_pointers: Tensor, holds: Tensor, shares: Sequence[float]
 ) -> tuple[int | None, ...]:
+    """Source positions of the copied tokens.
+
+    Args:
+        log_pointers: (T, S), log a_t.
+        holds: (T, S), true where the source has the token.
+        shares: (T,), r_t.
+    """
     scores = log_pointers.masked_fill(~holds, -math.inf).double().cpu().numpy()  # (T, S)
     return best_path(scores, [share >= COPIED for share in shares])
 

@@ -66,6 +66,18 @@ def render(
     return tuple(written)
 
 
+def whole_words(tokens: Sequence[int], tokenizer: Tokenizer) -> int:
+    """Count the tokens of an unfinished answer whose words no later token can go on with.
+
+    The last token's word is never among them.
+    """
+    spelling = _Spelling(tokenizer, tokens)
+    last = len(tokens) - 1
+    while last > 0 and spelling.goes_on(last):
+        last -= 1
+    return max(0, last)
+
+
 @dataclass(frozen=True)
 class _Word:
     """What tokens [first, last] of an answer say; `source` where it was copied."""

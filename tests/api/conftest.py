@@ -30,6 +30,7 @@ def service_settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
         home=tmp_path_factory.mktemp("service"),
         max_file_bytes=50_000,
         load_max_members=8,
+        concurrent_answers=32,  # Nor about how many may ask at once.
         answer_threshold=0.3,  # These tests are not about how sure an answer must be.
     )
 

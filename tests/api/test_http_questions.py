@@ -56,10 +56,13 @@ def test_a_stream_gives_the_segments_and_then_the_answer(client: TestClient, war
     headers = {"accept": "text/event-stream"}
     response = client.post(f"{wards}/answers", json={"question": QUESTION}, headers=headers)
     assert response.headers["content-type"].startswith("text/event-stream")
-    *segments, (last, answer) = sse(response.text)
-    assert {name for name, _ in segments} == {"segment"}
-    assert last == "answer"
-    assert [segment for _, segment in segments] == answer["segments"]
+    *before, (last, answer) = sse(response.text)
+    assert (before[0][0], last) == ("stage", "answer")
+    segments = {event["index"]: event for name, event in before if name == "segment"}
+    named = ("text", "origin", "probability", "citation")
+    assert [{name: segments[i][name] for name in named} for i in sorted(segments)] == answer[
+        "segments"
+    ]
     assert client.get(f"/v1/audit/{answer['answer_id']}").status_code == 200
 
 
@@ -80,8 +83,8 @@ def test_an_abstention_says_nothing_of_its_draft(client: TestClient, wards: str)
     assert answer["reason"]
     headers = {"accept": "text/event-stream"}
     response = client.post(f"{wards}/answers", json=question, headers=headers)
-    ((name, streamed),) = sse(response.text)
-    assert (name, streamed["status"]) == ("answer", "abstained")
+    name, streamed = sse(response.text)[-1]
+    assert (name, streamed["status"], streamed["text"]) == ("abstained", "abstained", "")
 
 
 def test_without_documents_there_is_no_answer(client: TestClient, empty: str) -> None:
@@ -195,16 +198,16 @@ def test_unknown_knowledge_bases(client: TestClient, name: str) -> None:
     assert client.get(f"{kb}/documents").status_code == 404
 
 
-@pytest.mark.parametrize("accept", ["application/json", "text/event-stream"])
+@pytest.mark.parametrize("more", [{}, {"verified_only": True}])
 def test_no_record_no_answer(
-    client: TestClient, wards: str, monkeypatch: pytest.MonkeyPatch, accept: str
+    client: TestClient, wards: str, monkeypatch: pytest.MonkeyPatch, more: dict[str, Any]
 ) -> None:
     def full(*_: object) -> None:
         raise StorageError("the disk is full; free space")
 
     monkeypatch.setattr(Log, "append", full)
-    headers = {"accept": accept}
-    refused = client.post(f"{wards}/answers", json={"question": QUESTION}, headers=headers)
+    headers = {"accept": "text/event-stream" if more else "application/json"}
+    refused = client.post(f"{wards}/answers", json={"question": QUESTION, **more}, headers=headers)
     assert refused.status_code == 507
     assert refused.json()["type"].endswith(":not-recorded")
     assert "30" not in refused.text
