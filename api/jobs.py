@@ -95,9 +95,12 @@ class Jobs:
     def start(self) -> None:
         """Go on with the jobs that were queued or running when the last server stopped.
 
+        Requests that it had begun may be sent again.
+
         Raises:
             StorageError: the database can't be read.
         """
+        self._home.store.idempotency.release_unfinished()
         self.spool.keep_only({job.id for job in self._jobs.unfinished()})
         self._thread = threading.Thread(target=self._work, name="rag-jobs", daemon=True)
         self._thread.start()

@@ -1,5 +1,6 @@
 """Uploads on the disk: from their first byte to the end of their job, a folder each."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -77,6 +78,21 @@ class Upload:
         """
         with _disk_errors(self._folder), file:
             _sync(file)
+
+    def digest(self) -> str:
+        """Return the sha256 of what it holds, in whatever order and form that was sent.
+
+        Raises:
+            StorageError: the disk refused it.
+        """
+        held: list[object] = [sorted(self.refused), sorted(self.tags)]
+        with _disk_errors(self._folder):
+            for path in sorted(self.content.rglob("*")):
+                if path.is_file():
+                    with path.open("rb") as file:
+                        digest = hashlib.file_digest(file, "sha256").hexdigest()
+                    held.append([path.relative_to(self.content).as_posix(), digest])
+        return hashlib.sha256(json.dumps(held).encode()).hexdigest()
 
     def seal(self) -> None:
         """Make it survive a power cut; `Spool.find` finds it from now on.

@@ -44,7 +44,7 @@ def replay(kb: KnowledgeBase, answer_id: str, receipt: Mapping[str, Any]) -> Rep
         raise UsageError(
             f"record {answer_id} is of kind {receipt.get('kind')!r}; only answers can be replayed"
         )
-    passages = _recorded(kb, receipt["passages"])
+    passages = recorded_passages(kb, receipt["passages"])
     generation, differences = _generation(kb, receipt)
     line = _line(kb, generation)
     differences += [*_other_models(line, kb, receipt), *_other_means(kb, receipt)]
@@ -184,7 +184,7 @@ def _other_means(kb: KnowledgeBase, receipt: Mapping[str, Any]) -> Iterator[Diff
         yield Difference("question", f"with {masked} pieces of personal data", "as stored, masked")
 
 
-def _recorded(kb: KnowledgeBase, rows: Sequence[Mapping[str, Any]]) -> list[Passage]:
+def recorded_passages(kb: KnowledgeBase, rows: Sequence[Mapping[str, Any]]) -> list[Passage]:
     """The passages that a receipt names, from the stored texts.
 
     Raises:

@@ -241,6 +241,23 @@ class ApiSessionRow(Base):
     expires_at: Mapped[datetime.datetime] = mapped_column(Moment, index=True)
 
 
+class IdempotencyRow(Base):
+    """A request that may be sent twice but is done once; see `store.idempotency`.
+
+    Attributes:
+        key_hash: HMAC, under the home's secret, of who sent it and the key that they chose.
+        fingerprint: the same of what it asked for; null while it goes on.
+        resource: id or name of what it made; null while it goes on.
+    """
+
+    __tablename__ = "idempotency_keys"
+
+    key_hash: Mapped[str] = mapped_column(String(64), primary_key=True)
+    fingerprint: Mapped[str | None] = mapped_column(String(64))
+    resource: Mapped[str | None] = mapped_column(String(200))
+    created_at: Mapped[datetime.datetime] = mapped_column(Moment, index=True)
+
+
 class AuditRow(Base):
     """One record of the log; it outlives the knowledge base it speaks of.
 

@@ -2,9 +2,11 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, Path, Query, Response
+from starlette.requests import Request
 
 from api.auth import needs
+from api.conditional import NEXT_PAGE, next_page
 from api.errors import problems
 from api.routes.shared import HomeParam
 from api.schemas import AuditEntry, AuditPage, AuditRecord
@@ -13,9 +15,11 @@ from knowledge_bases.access import Asker
 router = APIRouter(prefix="/audit", tags=["log"])
 
 
-@router.get("", responses=problems(422))
+@router.get("", responses={200: {"headers": NEXT_PAGE}, **problems(422)})
 def list_records(
     home: HomeParam,
+    request: Request,
+    response: Response,
     asker: Annotated[Asker, needs("audit")],
     knowledge_base: Annotated[str | None, Query(description="Only this one's.")] = None,
     limit: Annotated[int, Query(ge=1, le=500, description="How many.")] = 50,
@@ -31,10 +35,9 @@ def list_records(
     page = list(
         home.store.log.all(kb_name=knowledge_base, kb_names=granted, limit=limit + 1, before=before)
     )
-    return AuditPage(
-        records=[AuditEntry.listed(row) for row in page[:limit]],
-        next=page[limit - 1].sequence if len(page) > limit else None,
-    )
+    following = page[limit - 1].sequence if len(page) > limit else None
+    response.headers.update(next_page(request, before=following))
+    return AuditPage(records=[AuditEntry.listed(row) for row in page[:limit]], next=following)
 
 
 @router.get("/{record_id}", responses=problems(404, 422, 500, 507))

@@ -11,13 +11,17 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from api.auth import needs
+from api.conditional import NEXT_PAGE, conditional, next_page, with_headers
 from api.errors import problems
+from api.idempotency import Once, OnceParam
+from api.jobs import Jobs
 from api.multipart import MultipartReader, too_large
 from api.requests import NewDocument
 from api.routes.shared import JSON, HomeParam, JobsParam, KbName, media_type
 from api.schemas import DocumentInfo, DocumentList, DocumentText, Job
 from api.spool import Upload
 from knowledge_bases.access import Asker
+from knowledge_bases.store.operations import JobState
 from rag.settings import Settings
 
 router = APIRouter(prefix="/knowledge-bases/{kb}/documents", tags=["documents"])
@@ -63,17 +67,23 @@ DocumentId = Annotated[str, Path(description="The document's id.", examples=["7"
     openapi_extra=_UPLOAD_BODY,
     responses={
         202: {"headers": {"Location": {"schema": {"type": "string"}, "description": "The job."}}},
-        **problems(400, 404, 413, 415, 422),
+        **problems(400, 404, 409, 410, 413, 415, 422),
     },
 )
 async def add_documents(
-    kb: KbName, request: Request, response: Response, home: HomeParam, jobs: JobsParam
+    kb: KbName,
+    request: Request,
+    response: Response,
+    home: HomeParam,
+    jobs: JobsParam,
+    once: OnceParam,
 ) -> Job:
     """Take in files, or one text given as JSON, as a job; its progress is at ``Location``."""
     base = await run_in_threadpool(home.open, kb)
     kind = media_type(request)
     if kind not in (MULTIPART, JSON):
         raise HTTPException(415, f"send files as {MULTIPART}, or one text as {JSON}")
+    earlier = await run_in_threadpool(once.begin)
     upload = await run_in_threadpool(jobs.spool.new)
     try:
         if kind == MULTIPART:
@@ -82,41 +92,62 @@ async def add_documents(
         else:
             document = await _read_document(request, home.settings)
             await run_in_threadpool(_keep, upload, document)
-        job = await run_in_threadpool(jobs.submit, base.row.id, upload)
+        if earlier is None:
+            job = await run_in_threadpool(_submit, jobs, base.row.id, upload, once)
+        else:
+            digest = await run_in_threadpool(upload.digest)
+            job = await run_in_threadpool(once.repeated, earlier, digest, home.store.jobs.get)
+            await run_in_threadpool(upload.discard)
     except BaseException:
         await run_in_threadpool(upload.discard)
+        if earlier is None:
+            await run_in_threadpool(once.release)
         raise
     response.headers["Location"] = f"/v1/jobs/{job.id}"
     return Job.of(job)
 
 
-@router.get("", dependencies=[_READING], responses=problems(404, 422))
+@router.get(
+    "",
+    dependencies=[_READING],
+    response_model=DocumentList,
+    responses={**with_headers(NEXT_PAGE), **problems(404, 422)},
+)
 def list_documents(
     kb: KbName,
+    request: Request,
     home: HomeParam,
     limit: Annotated[int, Query(ge=1, le=5000, description="How many.")] = 1000,
     after: Annotated[str | None, Query(description="Only those after this uri.")] = None,
-) -> DocumentList:
+) -> Response:
     """List documents, by URI."""
     page = home.open(kb).documents(limit=limit + 1, after=after)
-    return DocumentList(
-        documents=[DocumentInfo.of(state) for state in page[:limit]],
-        next=page[limit - 1].document.uri if len(page) > limit else None,
+    following = page[limit - 1].document.uri if len(page) > limit else None
+    found = DocumentList(
+        documents=[DocumentInfo.of(state) for state in page[:limit]], next=following
     )
+    return conditional(request, found, next_page(request, after=following))
 
 
-@router.get("/{document_id}", dependencies=[_READING], responses=problems(404, 422))
+@router.get(
+    "/{document_id}",
+    dependencies=[_READING],
+    response_model=DocumentText,
+    responses={**with_headers(), **problems(404, 422)},
+)
 def show_document(
     kb: KbName,
     document_id: DocumentId,
+    request: Request,
     home: HomeParam,
     version: Annotated[
         int | None, Query(ge=1, le=2**31 - 1, description="Which; by default the newest.")
     ] = None,
-) -> DocumentText:
+) -> Response:
     """Show a document with the text of a version, by default the newest."""
     base = home.open(kb)
-    return DocumentText.at(base, home.store.documents.uri_of(base.row.id, document_id), version)
+    uri = home.store.documents.uri_of(base.row.id, document_id)
+    return conditional(request, DocumentText.at(base, uri, version))
 
 
 @router.delete("/{document_id}", status_code=204, responses=problems(404, 422))
@@ -130,6 +161,13 @@ def delete_document(
     base = home.open(kb)
     uri = home.store.documents.uri_of(base.row.id, document_id)
     base.delete_document(uri, actor=asker.label)
+
+
+def _submit(jobs: Jobs, kb_id: int, upload: Upload, once: Once) -> JobState:
+    digest = upload.digest() if once.is_asked else ""
+    job = jobs.submit(kb_id, upload)
+    once.finish(digest, job.id)
+    return job
 
 
 async def _read_document(request: Request, settings: Settings) -> NewDocument:

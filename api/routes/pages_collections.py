@@ -9,6 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from api.auth import needs
+from api.idempotency import OnceParam
 from api.routes.documents import add_documents
 from api.routes.shared import HomeParam, JobsParam
 from api.schemas import Job, KnowledgeBaseInfo
@@ -73,11 +74,11 @@ def collection_page(
 
 @router.post("/collections/{kb}/documents")
 async def upload(
-    request: Request, kb: str, home: HomeParam, jobs: JobsParam, who: _Curator
+    request: Request, kb: str, home: HomeParam, jobs: JobsParam, who: _Curator, once: OnceParam
 ) -> Response:
     """Take in files that a form sends, where there is no script to do it."""
     await run_in_threadpool(opened, home, who, kb)
-    job = await add_documents(kb, request, Response(), home, jobs)
+    job = await add_documents(kb, request, Response(), home, jobs, once)
     return RedirectResponse(f"{collection_link(kb)}?job={job.id}", 303)
 
 

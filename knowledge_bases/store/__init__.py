@@ -8,6 +8,7 @@ from knowledge_bases.store.changes import Changes
 from knowledge_bases.store.chunks import Chunks
 from knowledge_bases.store.documents import Documents
 from knowledge_bases.store.health import Health
+from knowledge_bases.store.idempotency import Idempotency
 from knowledge_bases.store.knowledge_bases import KnowledgeBases
 from knowledge_bases.store.log import Log
 from knowledge_bases.store.operations import Generations, Jobs
@@ -26,6 +27,7 @@ class Store:
     log: Log
     health: Health
     api_keys: ApiKeys
+    idempotency: Idempotency
 
     @classmethod
     def on(cls, database: Database) -> "Store":
@@ -40,4 +42,5 @@ class Store:
             Log(database),
             Health(database),
             ApiKeys(database),
+            Idempotency(database),
         )
