@@ -28,6 +28,9 @@ from api.routes import (
     session,
 )
 from api.routes.pages import add_pages
+from api.routes import (
+    keys as managed_keys,
+)
 from api.routes.shared import JSON
 from knowledge_bases.home import Home
 from rag.errors import RagError, UsageError
@@ -99,7 +102,7 @@ def create_app(
     app.add_middleware(Protected, question_chars=settings.max_question_chars)
     app.add_middleware(RequestIds)
     versioned = APIRouter(prefix="/v1")
-    for resource in (knowledge_bases, documents, search, answers, check, jobs, audit):
+    for resource in (knowledge_bases, documents, search, answers, conversations, check, jobs, audit, managed_keys):
         versioned.include_router(resource.router)
     if keys:
         versioned.include_router(session.router)

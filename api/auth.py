@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from api.errors import problem, rag_problem
 from knowledge_bases.access import LOCAL_ASKER, SECRET, Access, Asker, Session
 from knowledge_bases.home import Home
+from knowledge_bases.store.api_keys import no_such_key
 from knowledge_bases.store.knowledge_bases import no_such_knowledge_base
 from knowledge_bases.store.log_reading import no_such_record
 from knowledge_bases.store.operations import no_such_job
@@ -137,6 +138,10 @@ class Needs(SecurityBase):
             row = await run_in_threadpool(home.store.log.get, named["record_id"])
             if not asker.sees(row.kb_name):
                 raise no_such_record(named["record_id"])
+        if "key_id" in named:
+            key = await run_in_threadpool(home.store.api_keys.get, named["key_id"])
+            if not asker.may_manage(key):
+                raise no_such_key(named["key_id"])
 
 
 def needs(*scopes: str) -> Any:

@@ -50,6 +50,12 @@ class Asker:
         """Say whether something of a knowledge base is for them; None is of no single one."""
         return self.knowledge_bases is None or kb_name in self.knowledge_bases
 
+    def may_manage(self, key: ApiKey) -> bool:
+        """Say whether a key is granted nothing beyond what they are."""
+        if self.knowledge_bases is None:
+            return True
+        return self.knowledge_bases.issuperset(key.knowledge_bases)
+
 
 LOCAL_ASKER = Asker(LOCAL, LOCAL, frozenset(SCOPES), None)
 """Whoever uses this machine, where the service is for them alone."""

@@ -76,7 +76,7 @@ class ApiKeys:
         """
         found = self.find(key_id)
         if found is None:
-            raise NotFound(f"there is no key {key_id!r}; `rag key list` shows those there are")
+            raise no_such_key(key_id)
         return found[0]
 
     def all(self) -> list[ApiKey]:
@@ -172,3 +172,8 @@ def _key(row: ApiKeyRow) -> ApiKey:
         last_used_at=row.last_used_at,
         revocation_logged=row.revocation_logged,
     )
+
+
+def no_such_key(key_id: str) -> NotFound:
+    """Return the error for an id that there is no key of, or none for who asks."""
+    return NotFound(f"there is no key {key_id!r}; `rag key list` shows those there are")

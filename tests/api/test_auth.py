@@ -30,7 +30,7 @@ from rag.errors import StorageError, UsageError
 from rag.settings import Settings
 
 Serve = Callable[..., TestClient]
-OWNED = {"kb", "job_id", "record_id"}
+OWNED = {"kb", "job_id", "record_id", "key_id"}
 """What a path may name that `api.auth.Needs` knows the owner of."""
 INSIDE = {"document_id", "uri"}
 """What a path may name inside a knowledge base that it names, too."""
@@ -114,6 +114,7 @@ def filled(service: Service, kb: str, end_of_job: Callable[..., Any]) -> dict[st
         "document_id": listed[0]["document"]["id"],
         "uri": "a.txt",
         "record_id": answer["answer_id"],
+        "key_id": key_id(service.make("ask", kbs=(kb,))),
     }
 
 
@@ -275,7 +276,7 @@ def test_a_key_with_the_scope_is_let_in(service: Service) -> None:
                 else service.keys[scope]
             )
             response = service.send(method, place, key)
-            known = (503,) if path == "/readyz" else (200, 404, 422)
+            known = (503,) if path == "/readyz" else (200, 204, 404, 422)
             assert response.status_code in known, (method, path, scope, response.text)
 
 
@@ -286,6 +287,7 @@ def test_nothing_tells_whether_something_not_granted_is_there(service: Service) 
         "kb": "absent",
         "job_id": str(uuid.uuid4()),
         "record_id": str(uuid.uuid4()),
+        "key_id": "0" * 12,
         "document_id": closed["document_id"],
         "uri": "a.txt",
     }

@@ -14,9 +14,10 @@ import anyio
 import pytest
 from fastapi.testclient import TestClient
 
-from api.limits import Line, RateLimit, _turn, places
+from api.limits import RateLimit, _turn, places
 from api.protection import body_bytes
 from api.request_ids import WithRequestId
+from api.waiting_line import Line
 from knowledge_bases.home import Home
 from knowledge_bases.knowledge_base import KnowledgeBase
 from knowledge_bases.store.api_keys import EVERY
