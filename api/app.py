@@ -18,10 +18,12 @@ from api.jobs import Jobs
 from api.routes import (
     answers,
     audit,
+    audit_keeping,
     check,
     documents,
     examples,
     health,
+    impact,
     jobs,
     knowledge_bases,
     search,
@@ -94,7 +96,9 @@ def create_app(settings: Settings, *, embedder: Embedder | None = None) -> FastA
     app.add_middleware(Unexpected)
     app.add_middleware(LocalOnly)
     versioned = APIRouter(prefix="/v1")
-    for resource in (knowledge_bases, documents, search, answers, check, jobs, audit):
+    # Fixed paths of the log come before those that begin with a record's id.
+    log = (audit_keeping, audit, impact)
+    for resource in (knowledge_bases, documents, search, answers, check, jobs, *log):
         versioned.include_router(resource.router)
     app.include_router(versioned, responses=problems(421, 500, 507))
     app.include_router(health.router, responses=problems(421, 500))

@@ -19,6 +19,7 @@ from indexer.load.compose import clean
 from rag.errors import (
     AlreadyExists,
     IntegrityError,
+    LegalHold,
     LoadError,
     MissingDependency,
     ModelError,
@@ -38,6 +39,7 @@ _NAME_CHARS = 100
 
 PROBLEMS: tuple[tuple[type[RagError], int, str, str], ...] = (
     (QuestionError, 422, "question", "The question can't be asked"),
+    (LegalHold, 409, "legal-hold", "Nothing of the log may be erased now"),
     (UsageError, 422, "usage", "This can't be done as asked"),
     (NotFound, 404, "not-found", "There is no such thing"),
     (AlreadyExists, 409, "already-exists", "The name is taken"),

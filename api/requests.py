@@ -4,7 +4,14 @@ import datetime
 import re
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    model_validator,
+)
 
 from indexer.load.compose import clean, label
 from rag.types import Filters
@@ -43,6 +50,7 @@ Words = Annotated[str, AfterValidator(_storable)]
 Uri = Annotated[str, Field(min_length=1, max_length=300), AfterValidator(_one_line)]
 Tag = Annotated[str, Field(min_length=1, max_length=100), AfterValidator(_one_line)]
 Tags = Annotated[list[Tag], Field(max_length=100)]
+Name = Annotated[Words, Field(min_length=1, max_length=2_000)]
 Day = Annotated[datetime.date | None, BeforeValidator(_iso_day)]
 
 
@@ -132,3 +140,45 @@ class CheckRequest(Body):
     claim: Annotated[Words, Field(max_length=10_000), AfterValidator(_with_words)]
     evidence: list[Words] = Field(max_length=_MOST_NAMES)
     question: Words | None = Field(default=None, description="Where a short answer is the claim.")
+
+
+class NamedDocument(Body):
+    """A document of a knowledge base, live or deleted."""
+
+    knowledge_base: Name
+    uri: Name
+
+
+class NewErasure(Body):
+    """What to erase: all about a subject, or one record, or a document with what rests on it."""
+
+    model_config = _example(document={"knowledge_base": "thornmere", "uri": "memo-2021.txt"})
+
+    subject: Name | None = Field(default=None, description="Whoever asked, as recorded.")
+    record: Name | None = Field(default=None, description="A record's id, e.g. an answer_id.")
+    document: NamedDocument | None = None
+
+    @model_validator(mode="after")
+    def _names_one_thing(self) -> "NewErasure":
+        if sum(one is not None for one in (self.subject, self.record, self.document)) != 1:
+            raise ValueError("name one of subject, record and document")
+        return self
+
+
+class NewRetention(Body):
+    """How long payloads are to be kept."""
+
+    model_config = _example(retention_days=365)
+
+    retention_days: int | None = Field(description="183 at least; null keeps them for good.")
+
+
+class NewLegalHold(Body):
+    """A legal hold to begin or to end; while it is on, nothing is erased or dropped."""
+
+    model_config = _example(on=True, reason="Proceedings 14 O 233/25")
+
+    on: bool
+    reason: Annotated[Words, Field(max_length=1_000)] = Field(
+        default="", description="Recorded in the log."
+    )

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 
 from indexer.generation import Generation
 from knowledge_bases import recording
-from knowledge_bases.answer_settings import settings_digest
+from knowledge_bases.answer_settings import answer_settings, settings_digest
 from knowledge_bases.audit.receipt import answer_receipt, rests_on
 from knowledge_bases.ingest import Ingest
 from knowledge_bases.lifecycle import Lifecycle
 from knowledge_bases.recording import LOCAL
+from knowledge_bases.runtime import runtime
 from knowledge_bases.sources import Sources
 from knowledge_bases.store.changes import Withdrawn
 from knowledge_bases.store.documents import DocumentState
@@ -217,7 +218,9 @@ class KnowledgeBase:
         receipt = answer_receipt(
             answer,
             kb_name=self.name,
+            settings=answer_settings(self.home.settings),
             settings_digest=settings_digest(self.home.settings),
+            runtime=runtime(self.home.settings),
             embedder=f"{self.row.embedder} {self.row.embedder_digest}",
             generation=generation.manifest.number,
             generation_digest=generation.digest,

@@ -5,7 +5,8 @@
     RagError                       exit 1   HTTP 500
     ├── UsageError                 exit 2   HTTP 422   the caller asked for something impossible
     │   ├── QuestionError                              empty or too long a question
-    │   └── TrainingDataError                          a row of a training file is wrong
+    │   ├── TrainingDataError                          a row of a training file is wrong
+    │   └── LegalHold                       HTTP 409   nothing of the log may be erased now
     ├── NotFound                   exit 3   HTTP 404
     ├── AlreadyExists              exit 2   HTTP 409
     ├── IntegrityError             exit 4   HTTP 500   something stored is not what was recorded
@@ -38,6 +39,10 @@ class QuestionError(UsageError):
 
 class TrainingDataError(UsageError):
     """A row of a training or batch file is not what it must be."""
+
+
+class LegalHold(UsageError):
+    """There is a legal hold on the log, so nothing of it may be erased or dropped."""
 
 
 class NotFound(RagError):

@@ -71,9 +71,9 @@ class Settings(BaseSettings):
     """Calibration file; default: the bundled one."""
 
     personal_data: Literal["off", "mark", "mask"] = "off"
-    """What is done with e-mail addresses, phone and account numbers and the like in questions
-    before they are stored: nothing, counting them, or masking them as well. The search sees the
-    question as asked."""
+    """What is done with e-mail addresses, phone and account numbers and the like in questions, and
+    in claims sent to be checked, before they are stored: nothing, counting them, or masking them as
+    well. Search and verifier see them as sent. Needs the extra `pii`."""
 
     max_question_chars: int = Field(default=4_000, ge=1)
     max_file_bytes: int = Field(default=256 * 2**20, ge=1)

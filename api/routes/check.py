@@ -10,7 +10,9 @@ from api.verdicts import Check
 router = APIRouter(tags=["questions"])
 
 
-@router.post("/check", dependencies=[JsonOnly], responses=problems(400, 413, 415, 422, 503, 507))
+@router.post(
+    "/check", dependencies=[JsonOnly], responses=problems(400, 413, 415, 422, 501, 503, 507)
+)
 def check(body: CheckRequest, home: HomeParam) -> Check:
     """Judge each sentence of a claim by the evidence given with it.
 

@@ -16,6 +16,7 @@ from api.requests import NewDocument
 from api.routes.shared import JSON, HomeParam, JobsParam, KbName, media_type
 from api.schemas import DocumentInfo, DocumentList, DocumentText, Job
 from api.spool import Upload
+from rag.errors import NotFound
 from rag.settings import Settings
 
 router = APIRouter(prefix="/knowledge-bases/{kb}/documents", tags=["documents"])
@@ -117,9 +118,16 @@ def show_document(
 
 @router.delete("/{document_id}", status_code=204, responses=problems(404, 422))
 def delete_document(kb: KbName, document_id: DocumentId, home: HomeParam) -> None:
-    """Take a document out of every search at once; old citations still resolve."""
+    """Take a document out of every search at once; old citations still resolve.
+
+    Where that could not be logged (507), deleting it again logs it.
+    """
     base = home.open(kb)
-    base.delete_document(home.store.documents.uri_of(base.row.id, document_id))
+    uri = home.store.documents.uri_of(base.row.id, document_id, deleted_too=True)
+    try:
+        base.delete_document(uri)
+    except NotFound:  # It was deleted before, so it is no longer known by its name.
+        raise NotFound(f"there is no document with id {document_id!r} here") from None
 
 
 async def _read_document(request: Request, settings: Settings) -> NewDocument:

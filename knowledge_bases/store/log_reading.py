@@ -75,6 +75,7 @@ class LogReading:
         *,
         kb_name: str | None = None,
         kinds: Sequence[str] = (),
+        status: str | None = None,
         limit: int | None = None,
         before: int | None = None,
         start: int | None = None,
@@ -85,6 +86,7 @@ class LogReading:
         Args:
             kb_name: only this knowledge base's.
             kinds: only of these kinds.
+            status: only with this one.
             limit: at most so many.
             before: only those with a lower sequence number.
             start: only those with this sequence number or a higher one.
@@ -96,6 +98,8 @@ class LogReading:
             query = query.where(AuditRow.kb_name == kb_name)
         if kinds:
             query = query.where(AuditRow.kind.in_(kinds))
+        if status is not None:
+            query = query.where(AuditRow.status == status)
         if before is not None:
             query = query.where(AuditRow.sequence < before)
         if start is not None:

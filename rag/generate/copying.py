@@ -26,6 +26,7 @@ from rag.generate.render import render
 from rag.generate.spelling import mended
 from rag.generate.windows import OVERLAP, Window, windows
 from rag.protocols import Embedder
+from rag.steady import steady, steady_length
 from rag.types import Draft, Passage, Pointer
 from rag.words import whole
 
@@ -86,6 +87,7 @@ class CopyGenerator:
         embedder: Embedder | None = None,
     ) -> None:
         self.base = base
+        steady(base.model, lone_rows=True)
         self.embedder = embedder
         self.adapters = adapters
         self.adapter: str | None = None
@@ -290,6 +292,8 @@ class CopyGenerator:
         batch = self.base.layout.fuse(
             [asked], rows, self.base.special, max_positions=self.base.max_positions
         )
+        length = steady_length(batch.input_ids.shape[2], self.base.max_positions)
+        batch = batch.padded(length, self.base.special.padding)
         placed = torch.tensor([place is not None for place in self._places(asked, found, batch)])
         batch = replace(batch, copy_mask=batch.copy_mask & placed.view_as(batch.copy_mask))
         return batch.to(self._device)
