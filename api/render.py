@@ -4,7 +4,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from api.schemas import Answer, Citation
-from api.verdicts import Check, Disagreement, GuardMiss
+from api.verdicts import Check, Disagreement, EvidenceSpan, GuardMiss
 
 _GUARDS_ONLY = "guards only; no entailment model"
 _BADGES = {"supported": "green", "contradicted": "red", "unsupported": "yellow"}
@@ -16,12 +16,21 @@ def shown_verdict(verdict: str, p_supported: float | None) -> str:
 
 
 def show_check(out: Console, check: Check) -> None:
-    """Print the verdict on a text; of several claims each."""
+    """Print the verdict on a text with where the evidence says so; of several claims each."""
     out.print(_judged(check.verdict, check.p_supported, check.guards))
-    if len(check.claims) > 1:
+    if len(check.claims) == 1:
+        _show_span(out, check.evidence_span)
+    else:
         for claim in check.claims:
             judged = _judged(claim.verdict, claim.p_supported, claim.guards)
             out.print(f"  {judged}: {escape(claim.text)}")
+            _show_span(out, claim.evidence_span, indent="  ")
+
+
+def _show_span(out: Console, span: EvidenceSpan | None, *, indent: str = "") -> None:
+    if span is not None:
+        place = f"{indent}  evidence {span.evidence + 1}, characters {span.start}–{span.end}"
+        out.print(f"{place}: {escape(' '.join(span.text.split()))}", style="dim")
 
 
 def _judged(verdict: str, p_supported: float | None, guards: list[GuardMiss]) -> str:

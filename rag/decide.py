@@ -127,11 +127,12 @@ class CalibratedDecider:
                 probability,
                 f"the best answer found is right with probability {probability:.2f}, "
                 f"below the threshold {self._threshold:.2f}",
+                barred=False,
             )
         return Decision("answered", probability, self._threshold, None)
 
-    def _withheld(self, probability: float, reason: str) -> Decision:
-        return Decision("abstained", probability, self._threshold, reason)
+    def _withheld(self, probability: float, reason: str, *, barred: bool = True) -> Decision:
+        return Decision("abstained", probability, self._threshold, reason, barred)
 
 
 def _unsaid(verdict: Verdict) -> str:

@@ -10,7 +10,18 @@ from rag.decide import second_evidence
 from rag.errors import GenerationTimeout, QuestionError
 from rag.protocols import Decider, Generator, Reranker, Retriever, Verifier
 from rag.sentences import sentence_spans
-from rag.types import Answer, Attempt, Citation, Claim, Draft, Filters, Passage, Segment, Verdict
+from rag.types import (
+    Answer,
+    Attempt,
+    Citation,
+    Claim,
+    Disagreement,
+    Draft,
+    Filters,
+    Passage,
+    Segment,
+    Verdict,
+)
 from rag.verify.claims import claims_of, whole_answer
 
 Asked = tuple[str, list[Passage]]
@@ -125,7 +136,9 @@ class Pipeline:
         self, writers: Sequence[Writer], asked: Sequence[Asked], clocks: Sequence["_Clock"]
     ) -> list[Answer]:
         tried, late = self._tried(writers, asked, clocks)
-        answers = [_chosen(own) for own in tried]
+        answers = [
+            self._compared(_chosen(own), clock) for own, clock in zip(tried, clocks, strict=True)
+        ]
         for i, error in late.items():
             if not answers[i].text:  # That nothing was written says nothing about the passages.
                 raise error
@@ -149,6 +162,7 @@ class Pipeline:
         """
         tried: list[list[Answer]] = [[] for _ in asked]
         late: dict[int, GenerationTimeout] = {}
+        verifiers = [self.verifier.for_question() for _ in asked]
         for writer in writers:
             waiting = [
                 i
@@ -164,7 +178,8 @@ class Pipeline:
                     draft = Draft((), 0.0, writer.generator.digest)
                 first = tried[i][0].draft if tried[i] and i not in late else None
                 own = writer if first is not None else writer.alone()
-                tried[i].append(self._checked(*asked[i], draft, own, clocks[i], first))
+                checked = self._checked(*asked[i], draft, own, verifiers[i], clocks[i], first)
+                tried[i].append(checked)
         return tried, late
 
     def _drafts(
@@ -190,13 +205,14 @@ class Pipeline:
         passages: list[Passage],
         draft: Draft,
         writer: Writer,
+        verifier: Verifier,
         clock: "_Clock",
         first: Draft | None,
     ) -> Answer:
         clock.start()
         segments, citations = cite(draft, passages, self.source)
         clock.lap("cite")
-        verdicts, whole = judged(self.verifier, question, segments, citations, passages)
+        verdicts, whole = judged(verifier, question, segments, citations, passages)
         clock.lap("verify")
         earlier = second_evidence(first, draft) if first is not None else {}
         draft = replace(draft, features={**draft.features, **verified(whole), **earlier})
@@ -216,6 +232,15 @@ class Pipeline:
             timings_ms=clock.laps_ms,
         )
 
+    def _compared(self, answer: Answer, clock: "_Clock") -> Answer:
+        """An answer with what else was found that says otherwise, if it is served."""
+        if answer.status == "abstained":
+            return answer
+        clock.start()
+        verdicts = compared(self.verifier, answer.verdicts, answer.citations, answer.passages)
+        clock.lap("verify")
+        return replace(answer, verdicts=verdicts, timings_ms=clock.laps_ms)
+
     def _models(self, writer: Writer) -> Mapping[str, str]:
         """What has a say in an answer, with digests."""
         ranks = {} if self.reranker is None else {"reranker": self.reranker.digest}
@@ -234,24 +259,32 @@ def judged(
     citations: Sequence[Citation],
     passages: Sequence[Passage],
 ) -> tuple[tuple[Verdict, ...], Verdict | None]:
-    """The verdict on each claim of an answer, and on all of it as an answer to the question.
-
-    Passages that are not cited are asked whether they say otherwise.
-    """
+    """The verdict on each claim of an answer, and on all of it as an answer to the question."""
     claims = claims_of(question, segments)
     if not claims:
         return (), None
     whole = whole_answer(question, segments)
+    asked = [*claims, whole] if claims != (whole,) else [whole]
+    verdicts = verifier.verify(asked, [evidence_for(claim, citations, passages) for claim in asked])
+    return tuple(verdicts[: len(claims)]), verdicts[-1]
+
+
+def compared(
+    verifier: Verifier,
+    verdicts: Sequence[Verdict],
+    citations: Sequence[Citation],
+    passages: Sequence[Passage],
+) -> tuple[Verdict, ...]:
+    """Verdicts with what a passage that is not cited says otherwise."""
     cited = {citation.passage for citation in citations}
     others = [i for i in range(len(passages)) if i not in cited]
-    asked = [*claims, whole] if claims != (whole,) else [whole]
-    verdicts = verifier.verify(
-        asked,
-        [evidence_for(claim, citations, passages) for claim in asked],
-        [passages[i].text for i in others],
+    found = verifier.disagreements(
+        [verdict.claim for verdict in verdicts], [passages[i].text for i in others]
     )
-    placed = tuple(_placed(verdict, others) for verdict in verdicts)
-    return placed[: len(claims)], placed[-1]
+    return tuple(
+        replace(verdict, disagreement=_placed(own, others))
+        for verdict, own in zip(verdicts, found, strict=True)
+    )
 
 
 def verified(whole: Verdict | None) -> dict[str, float]:
@@ -262,12 +295,9 @@ def verified(whole: Verdict | None) -> dict[str, float]:
     return found if whole.relevance is None else {**found, "relevant": whole.relevance}
 
 
-def _placed(verdict: Verdict, others: Sequence[int]) -> Verdict:
-    """A verdict whose disagreement names the passage by its index among all."""
-    found = verdict.disagreement
-    if found is None:
-        return verdict
-    return replace(verdict, disagreement=replace(found, passage=others[found.passage]))
+def _placed(found: Disagreement | None, others: Sequence[int]) -> Disagreement | None:
+    """A disagreement that names the passage by its index among all."""
+    return None if found is None else replace(found, passage=others[found.passage])
 
 
 def _log_odds(probability: float) -> float:

@@ -81,14 +81,20 @@ def test_several_claims_are_printed_each() -> None:
     assert printed(Check.of(CHECKED)) == [
         "unsupported (probability 0.40) (not found: number: 5 g, 6 g)",
         "  supported (probability 0.90): One.",
+        "    evidence 1, characters 3–8: alarm",
         "  unsupported (probability 0.40) (not found: number: 5 g, 6 g): Two.",
+        "    evidence 1, characters 3–8: alarm",
     ]
     alone = verdict("[bold]One[/bold].", "supported", None, None)
     assert printed(Check.of(Checked((alone,), alone))) == [
-        "supported (guards only; no entailment model)"
+        "supported (guards only; no entailment model)",
+        "  evidence 1, characters 3–8: alarm",
     ]
+    bare = verdict("One.", "unsupported", 0.0, 0.0, evidence_span=None)
+    assert printed(Check.of(Checked((bare,), bare))) == ["unsupported (probability 0.00)"]
     twice = printed(Check.of(Checked((alone, alone), alone)))
     assert twice[1].endswith(": [bold]One[/bold].")
+    assert len(twice) == 5
 
 
 @pytest.fixture
@@ -109,7 +115,8 @@ def rag(monkeypatch, capsys, tmp_path):
 def test_a_claim_is_checked_and_printed(rag) -> None:
     arguments = ["check", f"{GOOD} {BAD}", "--evidence", EVIDENCE[0], "--evidence", "It rained."]
     code, out, _ = rag(*arguments)
-    worst, first, second = out.splitlines()
+    worst, first, span, second, _ = out.splitlines()
+    assert span == f"    evidence 1, characters 0–57: {EVIDENCE[0][:57]}"
     assert code == 0
     assert worst.startswith(("unsupported (probability 0.", "contradicted (probability 0."))
     assert "(not found: number: 45 minutes)" in worst
