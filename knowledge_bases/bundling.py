@@ -81,9 +81,11 @@ def _texts(home: Home, row: AuditRow, opened: Opened) -> list[CitedText]:
     """Return the texts that an answer cites; other records cite nothing."""
     if row.kind != "answer" or row.kb_name is None:
         return []
-    base = home.open(row.kb_name)
     payload = json.loads(opened.payload)
     cited = {(one["document"], one["version"]) for one in payload["citations"]}
+    if not cited:
+        return []
+    base = home.open(row.kb_name)
     stored = base.store.documents.stored(base.row.id, sorted(cited))
     lacking = sorted(cited - stored.keys())
     if lacking:

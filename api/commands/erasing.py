@@ -9,7 +9,7 @@ import typer
 from rich.markup import escape
 
 from api.commands.shared import HomeOption, JsonOption, counted, emit, opened, printer
-from rag.errors import LegalHold, NotFound, RagError, UsageError
+from rag.errors import NotFound, RagError, UsageError
 
 if TYPE_CHECKING:
     from knowledge_bases.audit.erase import Erased
@@ -59,11 +59,7 @@ def erase(
     if not yes and not sys.stdin.isatty():
         raise UsageError("erasing can't be undone; say --yes where there is no terminal to ask on")
     with opened(home) as found:
-        if found.store.log.state().legal_hold:
-            raise LegalHold(
-                "there is a legal hold on the log, so nothing may be erased; "
-                "`rag audit hold off --reason R` ends it"
-            )
+        found.audit.eraser.refuse_under_hold()
         question = _question(found, subject=subject, answer=answer, document=document, kb=kb)
         if not yes and not _confirmed(question):
             raise RagError("nothing is erased")

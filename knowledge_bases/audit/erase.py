@@ -117,7 +117,7 @@ class Eraser:
             RecordError: the log refused the record of it; nothing is erased.
             StorageError: it is erased, but something of it is still in files.
         """
-        self._refuse_under_hold()
+        self.refuse_under_hold()
         self._refuse_while_uploading(kb_name)
         log = self._store.log
         found = self._erasing.at(log.citing(kb_name, uri, read=True))
@@ -171,7 +171,7 @@ class Eraser:
             LegalHold: there is a legal hold.
             StorageError: the database is in use or refused it.
         """
-        self._refuse_under_hold()
+        self.refuse_under_hold()
         left = list(self.pending())
         if left:
             self._store.log.erase([one.sequence for one in left])
@@ -208,7 +208,7 @@ class Eraser:
         jobs: Sequence[str] = (),
         **more: Any,
     ) -> Erased:
-        self._refuse_under_hold()
+        self.refuse_under_hold()
         if not found and not document:
             return Erased(0, {}, ())
         saying = []
@@ -233,11 +233,12 @@ class Eraser:
         kinds = Counter(one.kind for one in found)
         return Erased(len(found), dict(kinds), tuple(recorded))
 
-    def _refuse_under_hold(self) -> None:
+    def refuse_under_hold(self) -> None:
+        """Raise `LegalHold` if there is one, as every erasure does."""
         if self._store.log.state().legal_hold:
             raise LegalHold(
-                "there is a legal hold on the log, so nothing may be erased; `rag audit hold off` "
-                "ends it"
+                "there is a legal hold on the log, so nothing may be erased; "
+                "`rag audit hold off --reason R` ends it"
             )
 
     def _refuse_while_uploading(self, kb_name: str) -> None:

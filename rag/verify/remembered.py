@@ -24,8 +24,7 @@ class Scorer(Protocol):
 class Remembered:
     """Keeps what a cross-encoder said; for the pairs of one question, which are few.
 
-    Not for longer: an answer would hang on what was asked before, for which pairs are scored
-    together moves the seventh digit, and what an erased document said would live on.
+    Not for longer: what an erased document said would live on.
 
     Args:
         scorer: the cross-encoder.
