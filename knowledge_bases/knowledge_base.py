@@ -20,11 +20,12 @@ from knowledge_bases.store.documents import DocumentState
 from knowledge_bases.store.log import NewRecord
 from knowledge_bases.summary import IngestOptions, IngestSummary, Progress
 from knowledge_bases.tables import AuditRow, KnowledgeBaseRow
+from rag.asked import checked_question
 from rag.calibration import Calibration
 from rag.cite import SourceText
 from rag.errors import DigestMismatch, RecordError, StorageError, UsageError
 from rag.generate.choose import Writers, chosen_writers
-from rag.pipeline import Pipeline, checked_question
+from rag.pipeline import Pipeline
 from rag.protocols import Embedder, Ids, Reranker, Retriever, Verifier
 from rag.retrieve import HybridRetriever
 from rag.settings import Settings
@@ -168,6 +169,7 @@ class Home:
             candidates=self.settings.candidates,
             passages=self.settings.passages,
             max_question_chars=self.settings.max_question_chars,
+            max_passage_chars=self.settings.max_passage_chars,
         )
 
     def create(self, name: str) -> "KnowledgeBase":
@@ -326,13 +328,14 @@ class KnowledgeBase:
         """Return the best passages for a query.
 
         Raises:
-            QuestionError: the query is empty or too long.
+            QuestionError: the query holds no words or is too long.
             UsageError: k is not between 1 and 1,000.
             NotFound: the filters name a document that is not there.
         """
         if not 1 <= k <= 1_000:
             raise UsageError(f"k is {k}; ask for 1 to 1000 passages")
-        query = checked_question(query, self.home.settings.max_question_chars)
+        most = self.home.settings.max_question_chars
+        query = checked_question(query, most, name="the query")
         self.require_documents(filters.documents)
         return self._retriever(self.lifecycle.current()).retrieve(query, k, filters)
 
@@ -346,7 +349,7 @@ class KnowledgeBase:
         """Answer a question; the answer is in the log before anyone sees it.
 
         Raises:
-            QuestionError: the question is empty or too long.
+            QuestionError: the question holds no words or is too long.
             NotFound: the filters name a document that is not there.
             GenerationTimeout: writing took too long, and no answer that is served was written.
             RecordError: the log refused the record, so there is no answer.
@@ -378,7 +381,7 @@ class KnowledgeBase:
         "abstained" are those that no probability could let pass.
 
         Raises:
-            QuestionError: the question is empty or too long.
+            QuestionError: the question holds no words or is too long.
             GenerationTimeout: a writer took too long.
         """
         generation = self.lifecycle.current()

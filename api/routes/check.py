@@ -14,4 +14,7 @@ router = APIRouter(tags=["questions"])
 @router.post("/check", dependencies=[JsonOnly], responses=problems(400, 413, 415, 422, 503))
 def check(body: CheckRequest, home: HomeParam) -> Check:
     """Judge each sentence of a claim by the evidence given with it; nothing is stored."""
-    return Check.of(check_text(home.verifier, body.claim, body.evidence, body.question))
+    most = home.settings.max_evidence_chars
+    return Check.of(
+        check_text(home.verifier, body.claim, body.evidence, body.question, max_evidence_chars=most)
+    )
