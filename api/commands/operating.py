@@ -71,7 +71,7 @@ def audit_export(
     as_json: JsonOption = False,
 ) -> None:
     """Write the log to a JSONL file, oldest first."""
-    from api.batch import Output, check_output
+    from api.output import Output, check_output
     from api.schemas import AuditRecord
 
     check_output(file)
