@@ -79,9 +79,9 @@ def rows(path: Path, kind: type[Row]) -> Rows[Row]:
         if not line.strip():
             continue
         try:
-            content = json.loads(line)
+            content = _parsed(line)
             row = _validated(content, kind)
-        except (ValueError, RecursionError) as error:
+        except ValueError as error:
             bad.append(f"row {number}: {error}")
             continue
         if (first := first_with.setdefault(row.id, number)) != number:
@@ -104,6 +104,18 @@ def _lines(path: Path) -> list[str]:
         raise NotFound(f"there is no file {path}") from error
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} can't be read as UTF-8 text: {error}") from error
+
+
+def _parsed(line: str) -> Any:
+    """Return a line's JSON.
+
+    Raises:
+        ValueError: it is none.
+    """
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"not JSON ({error})") from error
 
 
 def _validated(content: object, kind: type[Row]) -> Row:

@@ -78,9 +78,9 @@ def test_from_files_to_a_recorded_answer(rag, file, tmp_path):
         "ask", "docs", "--batch", questions, "--out", tmp_path / "answers.jsonl", "--json"
     )
     rows = [json.loads(line) for line in (tmp_path / "answers.jsonl").read_text().splitlines()]
-    assert (code, [row["id"] for row in rows]) == (0, [1, "b"])
+    assert (code, [row["id"] for row in rows]) == (1, [1, "b"])
     assert rows[0]["answer_id"]
-    assert "empty" in rows[1]["error"]
+    assert rows[1]["error"] == "the question holds no words; write some"
 
     code, out, _ = rag("doctor", "--json")
     assert (code, json.loads(out)["healthy"]) == (0, True)
@@ -268,7 +268,8 @@ def test_the_beginning_of_an_audit_id_will_do(rag, tmp_path):
     rag("kb", "create", "docs")
     rows = tmp_path / "rows.jsonl"
     # Two of so many ids begin with the same digit.
-    rows.write_text('{"id": 0, "question": "What is the dose?"}\n' * 17)
+    asked = [{"id": own, "question": "What is the dose?"} for own in range(17)]
+    rows.write_text("".join(json.dumps(row) + "\n" for row in asked))
     rag("ask", "docs", "--batch", rows, "--out", tmp_path / "out.jsonl")
     records = json.loads(rag("audit", "list", "--json")[1])["records"]
     ids = sorted(record["id"] for record in records)
