@@ -16,6 +16,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from indexer.load.compose import clean
+from rag.asked import BROKEN
 from rag.errors import (
     AlreadyExists,
     IntegrityError,
@@ -208,7 +209,7 @@ async def _on_invalid_request(request: Request, error: Exception) -> Response:
     if broken:
         reason = str(broken.get("ctx", {}).get("error", "")).partition(" (char")[0]
         return problem(request.scope, 400, f"the body is not valid JSON: {reason}")
-    errors = [_wrong_field(e["loc"], str(e["msg"]).removeprefix("Value error, ")) for e in found]
+    errors = [_wrong_field(e["loc"], _told(e)) for e in found]
     first = errors[0]
     name = first.parameter or (first.pointer or "")[2:] or "the body"
     more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
@@ -220,6 +221,12 @@ async def _on_invalid_request(request: Request, error: Exception) -> Response:
         title="The request is not as it must be",
         errors=errors,
     )
+
+
+def _told(found: Mapping[str, Any]) -> str:
+    if found["type"] == "string_unicode":
+        return BROKEN
+    return str(found["msg"]).removeprefix("Value error, ")
 
 
 def _wrong_field(location: Sequence[str | int], message: str) -> WrongField:

@@ -1,7 +1,6 @@
 """What clients send over HTTP: the bodies of its requests."""
 
 import datetime
-import re
 from typing import Annotated, Any
 
 from pydantic import (
@@ -14,10 +13,10 @@ from pydantic import (
 )
 
 from indexer.load.compose import clean, label
+from rag.asked import BROKEN, UNSTORABLE, WORDLESS, has_words
 from rag.types import Filters
 
 _MOST_NAMES = 1_000
-_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
 
 def _one_line(value: str) -> str:
@@ -27,8 +26,8 @@ def _one_line(value: str) -> str:
 
 
 def _storable(value: str) -> str:
-    if _UNSTORABLE.search(value):
-        raise ValueError("must not hold NUL or broken Unicode characters")
+    if UNSTORABLE.search(value):
+        raise ValueError(BROKEN)
     return value
 
 
@@ -40,9 +39,15 @@ def _iso_day(value: object) -> object:
         raise ValueError("must be a day such as 2025-02-03") from None
 
 
-def _with_words(value: str) -> str:
+def _with_text(value: str) -> str:
     if not clean(value).strip():
         raise ValueError("must hold some text")
+    return value
+
+
+def _with_words(value: str) -> str:
+    if not has_words(value):
+        raise ValueError(WORDLESS)
     return value
 
 
@@ -87,7 +92,7 @@ class NewDocument(Body):
 
     uri: Uri = Field(description="Its name; a document of the same name becomes its new version.")
     title: Annotated[str, Field(max_length=300)] | None = None
-    text: Annotated[str, AfterValidator(_with_words)]
+    text: Annotated[str, AfterValidator(_with_text)]
     date: Day = None
     tags: Tags = []
 
@@ -139,7 +144,9 @@ class CheckRequest(Body):
 
     claim: Annotated[Words, Field(max_length=10_000), AfterValidator(_with_words)]
     evidence: list[Words] = Field(max_length=_MOST_NAMES)
-    question: Words | None = Field(default=None, description="Where a short answer is the claim.")
+    question: Annotated[Words, AfterValidator(_with_words)] | None = Field(
+        default=None, description="Where a short answer is the claim."
+    )
 
 
 class NamedDocument(Body):

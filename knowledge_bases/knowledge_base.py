@@ -22,6 +22,7 @@ from knowledge_bases.store.documents import DocumentState
 from knowledge_bases.store.log import NewRecord, Recorded
 from knowledge_bases.summary import IngestOptions, IngestSummary, Progress
 from knowledge_bases.tables import KnowledgeBaseRow
+from rag.asked import checked_question
 from rag.errors import (
     DigestMismatch,
     NotFound,
@@ -29,7 +30,7 @@ from rag.errors import (
     RecordError,
     UsageError,
 )
-from rag.pipeline import Pipeline, checked_question
+from rag.pipeline import Pipeline
 from rag.protocols import Embedder
 from rag.retrieve import HybridRetriever
 from rag.types import Answer, Filters, Passage
@@ -175,13 +176,14 @@ class KnowledgeBase:
         """Return the best passages for a query.
 
         Raises:
-            QuestionError: the query is empty or too long.
+            QuestionError: the query holds no words or is too long.
             UsageError: k is not between 1 and 1,000.
             NotFound: the filters name a document that is not there.
         """
         if not 1 <= k <= 1_000:
             raise UsageError(f"k is {k}; ask for 1 to 1000 passages")
-        query = checked_question(query, self.home.settings.max_question_chars)
+        most = self.home.settings.max_question_chars
+        query = checked_question(query, most, name="the query")
         self.require_documents(filters.documents)
         return self._retriever(self.lifecycle.current()).retrieve(query, k, filters)
 
@@ -197,7 +199,7 @@ class KnowledgeBase:
         A question that ends in an error is logged, too, as far as the log takes it.
 
         Raises:
-            QuestionError: the question is empty or too long.
+            QuestionError: the question holds no words or is too long.
             NotFound: the filters name a document that is not there.
             GenerationTimeout: writing took too long, and no answer that is served was written.
             RecordError: the log refused the record, so there is no answer.
@@ -252,7 +254,7 @@ class KnowledgeBase:
         "abstained" are those that no probability could let pass.
 
         Raises:
-            QuestionError: the question is empty or too long.
+            QuestionError: the question holds no words or is too long.
             GenerationTimeout: a writer took too long.
         """
         generation = self.lifecycle.current()

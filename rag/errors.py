@@ -4,7 +4,8 @@
 
     RagError                       exit 1   HTTP 500
     ├── UsageError                 exit 2   HTTP 422   the caller asked for something impossible
-    │   ├── QuestionError                              empty or too long a question
+    │   ├── QuestionError                              a question without words, or too long
+    │   ├── TextError                                  a claim, passages or evidence are no such
     │   ├── TrainingDataError                          a row of a training file is wrong
     │   └── LegalHold                       HTTP 409   nothing of the log may be erased now
     ├── NotFound                   exit 3   HTTP 404
@@ -34,7 +35,11 @@ class UsageError(RagError):
 
 
 class QuestionError(UsageError):
-    """The question is empty or too long."""
+    """The question holds no words, or is too long."""
+
+
+class TextError(UsageError):
+    """A claim holds no words, or what is to be read with it or a question is too much."""
 
 
 class TrainingDataError(UsageError):

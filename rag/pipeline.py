@@ -5,9 +5,10 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from rag.asked import check_given, checked_question, spaced
 from rag.cite import SourceText, cite
 from rag.decide import second_evidence
-from rag.errors import GenerationTimeout, QuestionError
+from rag.errors import GenerationTimeout
 from rag.protocols import Decider, Generator, Reranker, Retriever, Verifier
 from rag.sentences import sentence_spans
 from rag.types import (
@@ -58,6 +59,8 @@ class Pipeline:
             others' answers weighs how a search found the passages.
         candidates: passages that retrieval gives to the reranker.
         passages: those that the generator reads.
+        max_question_chars: longest question.
+        max_passage_chars: most characters of the passages given with one question; None for any.
     """
 
     writers: tuple[Writer, ...]
@@ -68,12 +71,13 @@ class Pipeline:
     candidates: int = 50
     passages: int = 5
     max_question_chars: int = 4_000
+    max_passage_chars: int | None = None
 
     def ask(self, question: str, filters: Filters) -> Answer:
         """Answer a question from the knowledge base.
 
         Raises:
-            QuestionError: the question is empty or too long.
+            QuestionError: the question holds no words or is too long.
             GenerationTimeout: a writer took too long, and no other's answer is served.
         """
         clock = _Clock()
@@ -84,7 +88,7 @@ class Pipeline:
         """The answer of each writer, also where an earlier one's would be served.
 
         Raises:
-            QuestionError: the question is empty or too long.
+            QuestionError: the question holds no words or is too long.
             GenerationTimeout: a writer took too long.
         """
         clock = _Clock()
@@ -98,7 +102,8 @@ class Pipeline:
         """Answer a question from given passages.
 
         Raises:
-            QuestionError: the question is empty or too long.
+            QuestionError: the question holds no words or is too long.
+            TextError: the passages are too long, or hold characters that can't be stored.
             GenerationTimeout: writing took too long.
         """
         return self.read_all([(question, passages)])[0]
@@ -109,9 +114,12 @@ class Pipeline:
         The time that an answer took to write is the mean over all.
 
         Raises:
-            QuestionError: a question is empty or too long.
+            QuestionError: a question holds no words or is too long.
+            TextError: passages are too long, or hold characters that can't be stored.
             GenerationTimeout: writing took too long.
         """
+        for _, passages in requests:
+            check_given([one.text for one in passages], "passages", self.max_passage_chars)
         asked = [
             (checked_question(question, self.max_question_chars), list(passages))
             for question, passages in requests
@@ -217,6 +225,8 @@ class Pipeline:
         earlier = second_evidence(first, draft) if first is not None else {}
         draft = replace(draft, features={**draft.features, **verified(whole), **earlier})
         decision = writer.decider.decide(question, draft, verdicts, passages)
+        if not passages and self.retriever is None and decision.status == "abstained":
+            decision = replace(decision, reason="no passages were given")
         clock.lap("decide")
         return Answer(
             question=question,
@@ -279,7 +289,7 @@ def compared(
     cited = {citation.passage for citation in citations}
     others = [i for i in range(len(passages)) if i not in cited]
     found = verifier.disagreements(
-        [verdict.claim for verdict in verdicts], [passages[i].text for i in others]
+        [verdict.claim for verdict in verdicts], [spaced(passages[i].text) for i in others]
     )
     return tuple(
         replace(verdict, disagreement=_placed(own, others))
@@ -316,24 +326,6 @@ def _chosen(tried: Sequence[Answer]) -> Answer:
     return replace(chosen, attempts=others)
 
 
-def checked_question(question: str, max_chars: int) -> str:
-    """Return the question without surrounding white space.
-
-    Raises:
-        QuestionError: it is empty, too long, or holds characters that can't be stored.
-    """
-    question = question.strip()
-    if not question:
-        raise QuestionError("the question is empty; ask something")
-    if len(question) > max_chars:
-        raise QuestionError(
-            f"the question has {len(question):,} characters; ask with at most {max_chars:,}"
-        )
-    if any(char == "\0" or "\ud800" <= char <= "\udfff" for char in question):
-        raise QuestionError("the question holds NUL or broken Unicode characters; remove them")
-    return question
-
-
 def evidence_for(
     claim: Claim, citations: Sequence[Citation], passages: Sequence[Passage]
 ) -> list[str]:
@@ -348,7 +340,7 @@ def evidence_for(
             if not cited:
                 continue  # White space alone was copied.
             first, last = max(0, cited[0] - 1), min(len(spans) - 1, cited[-1] + 1)
-            evidence.append(passage.text[spans[first][0] : spans[last][1]])
+            evidence.append(spaced(passage.text[spans[first][0] : spans[last][1]]))
     return evidence
 
 

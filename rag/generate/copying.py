@@ -168,7 +168,7 @@ class CopyGenerator:
         deadline: float | None,
     ) -> list[Draft]:
         sources = [
-            self.encode(question, texts, deadline, headings=above)
+            self.encode(question, texts, self._own(deadline), headings=above)
             for (question, texts), above in zip(requests, headings, strict=True)
         ]
         encoded = [source.encoded for source in sources if source.encoded is not None]
@@ -179,6 +179,13 @@ class CopyGenerator:
             self.draft(source, Decoded((), "end", 0) if source.encoded is None else next(answers))
             for source in sources
         ]
+
+    def _own(self, deadline: float | None) -> float | None:
+        """When a question that begins now must be done: none takes the time of the others."""
+        limit = self.time_limit_seconds
+        if deadline is None or limit is None:
+            return deadline
+        return min(deadline, time.monotonic() + limit)
 
     def encode(
         self,

@@ -145,7 +145,7 @@ def test_a_batch_is_checked_row_by_row(rag, tmp_path) -> None:
         {"id": "b", "claim": BAD, "evidence": EVIDENCE},
         {"id": 3, "claim": GOOD, "evidence": []},
         {"id": 4, "claim": "30 minutes", "evidence": EVIDENCE, "question": "How soon?"},
-        {"id": 5, "claim": "\0 😀", "evidence": ["\0", "投与量"], "question": "\0"},
+        {"id": 5, "claim": "\x07 投与量", "evidence": ["\x07", "投与量"], "question": "何?"},
     ]
     path, out = tmp_path / "claims.jsonl", tmp_path / "out.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -155,7 +155,7 @@ def test_a_batch_is_checked_row_by_row(rag, tmp_path) -> None:
     assert [row["id"] for row in found] == [1, "b", 3, 4, 5]
     assert {frozenset(row) for row in found} == {frozenset({"id", *FIELDS})}
     good, bad, none, _, odd = found
-    assert odd["claims"][0]["text"] == "\0 😀"
+    assert odd["claims"][0]["text"].strip() == "投与量"
     assert good["p_supported"] > bad["p_supported"]
     assert good["evidence_span"]["text"] in EVIDENCE[0]
     assert bad["verdict"] != "supported"
@@ -166,12 +166,11 @@ def test_a_batch_is_checked_row_by_row(rag, tmp_path) -> None:
 @pytest.mark.parametrize(
     "row",
     [
-        {"id": 1, "claim": "", "evidence": []},
         {"id": 1, "claim": "x"},
         {"id": 1, "claim": "x", "evidence": "x"},
         {"id": 1, "claim": "x", "evidence": [1]},
         {"claim": "x", "evidence": []},
-        {"id": 1, "claim": "\ud800", "evidence": []},
+        {"id": "\ud800", "claim": "x", "evidence": []},
     ],
 )
 def test_a_bad_row_is_named(rag, tmp_path, row) -> None:
@@ -192,6 +191,31 @@ def test_an_unusable_verifier_is_one_line(rag, monkeypatch, verifier, code, word
     found, out, err = rag("check", GOOD, "--evidence", EVIDENCE[0])
     assert (found, out, err.count("\n")) == (code, "", 1)
     assert word in err
+
+
+@pytest.mark.parametrize("claim", [" ", "...!?", "", "😀"])
+def test_a_claim_without_words_is_refused_at_every_door(rag, client, claim) -> None:
+    code, out, err = rag("check", claim, "--evidence", EVIDENCE[0])
+    assert (code, out, err) == (2, "", "rag: the claim holds no words; write some\n")
+    refused = client.post("/v1/check", json={"claim": claim, "evidence": EVIDENCE})
+    assert refused.status_code == 422
+    assert refused.json()["detail"] == "claim: holds no words; write some"
+
+
+def test_broken_characters_are_refused_with_the_same_words(client: TestClient) -> None:
+    for broken in ("\0", "\ud800"):
+        body = json.dumps({"claim": "x", "evidence": [broken]})
+        refused = client.post("/v1/check", content=body, headers=JSON)
+        assert "holds NUL or broken Unicode characters; remove them" in refused.json()["detail"]
+
+
+def test_other_control_characters_change_no_verdict(client: TestClient) -> None:
+    plain = over_http(client, claim=GOOD, evidence=EVIDENCE)
+    ringing = [EVIDENCE[0].replace(" ", "\x07")]
+    found = over_http(client, claim=GOOD.replace(" ", "\x07"), evidence=ringing)
+    assert found["p_supported"] == plain["p_supported"]
+    span = found["evidence_span"]
+    assert span["text"] == ringing[0][span["start"] : span["end"]]
 
 
 def over_http(client: TestClient, **body: Any) -> dict[str, Any]:
@@ -235,6 +259,8 @@ def test_over_http_no_evidence_supports_nothing(client: TestClient) -> None:
     [
         ({"claim": "", "evidence": []}, "#/claim"),
         ({"claim": " \n", "evidence": []}, "#/claim"),
+        ({"claim": "...!?", "evidence": []}, "#/claim"),
+        ({"claim": "x", "evidence": [], "question": "???"}, "#/question"),
         ({"claim": "x" * 10_001, "evidence": []}, "#/claim"),
         ({"claim": 3, "evidence": []}, "#/claim"),
         ({"claim": "x"}, "#/evidence"),

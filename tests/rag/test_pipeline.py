@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from rag.cite import PassageText, cite
-from rag.errors import GenerationTimeout
+from rag.errors import GenerationTimeout, TextError
 from rag.pipeline import Pipeline, Writer, compared, judged, verified
 from rag.rerank import CrossReranker
 from rag.types import (
@@ -102,6 +102,18 @@ class Finds:
 def ask(pipeline: Pipeline, passage_of):
     found = replace(pipeline, retriever=Finds(passage_of), candidates=9)
     return lambda question: found.ask(question, Filters())
+
+
+def test_without_passages_no_knowledge_base_is_blamed(pipeline: Pipeline) -> None:
+    assert pipeline.read("hard?", []).decision.reason == "no passages were given"
+
+
+def test_passages_beyond_the_limit_are_refused(pipeline: Pipeline, passage_of) -> None:
+    bounded = replace(pipeline, max_passage_chars=10)
+    assert bounded.read("easy?", [passage_of("a" * 5)] * 2).status == "answered"
+    with pytest.raises(TextError, match="give at most 10"):
+        bounded.read("easy?", [passage_of("a" * 6)] * 2)
+    assert bounded.writers[0].generator.asked == ["easy?"]
 
 
 def test_an_answer_that_is_served_ends_the_search(pipeline: Pipeline, ask) -> None:
@@ -363,7 +375,8 @@ def test_what_decides_weighs_the_verdict_on_the_whole(verifier_of, pipeline, pas
 
     verifier, _ = verifier_of(lambda claim, text: 0.9)
     served = Writer(Copies("dose"), Serves(lambda question: True))
-    answer = replace(pipeline, writers=(served,), verifier=verifier).read("?", [passage_of(DOSE)])
+    reading = replace(pipeline, writers=(served,), verifier=verifier)
+    answer = reading.read("How?", [passage_of(DOSE)])
     assert answer.draft.features == {
         "own": 1.0,
         "entailed": pytest.approx(math.log(9), abs=1e-4),
