@@ -18,19 +18,21 @@ from api.request_ids import RequestIds
 from api.routes import (
     answers,
     audit,
+    audit_keeping,
     check,
     documents,
     examples,
     health,
+    impact,
     jobs,
     knowledge_bases,
     search,
     session,
 )
-from api.routes.pages import add_pages
 from api.routes import (
     keys as managed_keys,
 )
+from api.routes.pages import add_pages
 from api.routes.shared import JSON
 from knowledge_bases.home import Home
 from rag.errors import RagError, UsageError
@@ -102,7 +104,10 @@ def create_app(
     app.add_middleware(Protected, question_chars=settings.max_question_chars)
     app.add_middleware(RequestIds)
     versioned = APIRouter(prefix="/v1")
-    for resource in (knowledge_bases, documents, search, answers, conversations, check, jobs, audit, managed_keys):
+    # Fixed paths of the log come before those that begin with a record's id.
+    log = (audit_keeping, audit, impact)
+    asking = (search, answers, check)
+    for resource in (knowledge_bases, documents, *asking, jobs, *log, managed_keys):
         versioned.include_router(resource.router)
     if keys:
         versioned.include_router(session.router)

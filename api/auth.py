@@ -149,6 +149,20 @@ def needs(*scopes: str) -> Any:
     return Security(Needs(*scopes), scopes=scopes)
 
 
+def refuse_unless_all(asker: Asker, does: str) -> None:
+    """Refuse who is not granted all knowledge bases.
+
+    Args:
+        asker: who asks.
+        does: what only those do who are, e.g. "makes new ones".
+
+    Raises:
+        HTTPException: 403.
+    """
+    if asker.knowledge_bases is not None:
+        raise HTTPException(403, f"only a key with a grant on all knowledge bases {does}")
+
+
 def is_open(method: str, path: str) -> bool:
     """Say whether something is served without a key."""
     return (method, path) in OPEN or (method in READING and path.startswith(_STATIC))

@@ -1,22 +1,41 @@
-"""Batch files: JSON lines in, JSON lines out, every bad row named."""
+"""Batch files: JSON lines in, every bad row named in one line."""
 
+import difflib
 import json
-from collections.abc import Iterator
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
-from rag.errors import NotFound, StorageError, UsageError
+from rag.asked import BROKEN, UNSTORABLE
+from rag.errors import NotFound, UsageError
 
-Row = TypeVar("Row", bound=BaseModel)
+_NAMED = 10
+"""Bad rows that are named; the others are counted."""
+_MISSPELT = 0.85
+"""Likeness (difflib's ratio) from which an unknown field is taken for a misspelt one: "pasages"
+has 0.93, while "question_id" is somebody's own at 0.84."""
+_LONGEST_NAME = 60
+
+_WANTED = {
+    "id": "a text or a whole number",
+    "question": "a text",
+    "passages": "a list of texts",
+    "claim": "a text",
+    "evidence": "a list of texts",
+}
 
 
-class QuestionRow(BaseModel):
+class _Row(BaseModel):
+    model_config = ConfigDict(extra="ignore", strict=True)
+    id: str | int
+
+
+class QuestionRow(_Row):
     """A row for ``rag ask --batch``."""
 
-    model_config = ConfigDict(extra="ignore")
-    id: str | int
     question: str
 
 
@@ -26,114 +45,121 @@ class ReadRow(QuestionRow):
     passages: list[str]
 
 
-class CheckRow(BaseModel):
+class CheckRow(_Row):
     """A row for ``rag check --batch``."""
 
-    model_config = ConfigDict(extra="ignore")
-    id: str | int
-    claim: str = Field(min_length=1)
+    claim: str
     evidence: list[str]
     question: str | None = None
 
 
-def rows(path: Path, kind: type[Row]) -> list[Row]:
-    """Read a JSONL file whole, so that a bad row is refused before work starts.
+Row = TypeVar("Row", bound=_Row)
+
+
+@dataclass(frozen=True)
+class Rows(Generic[Row]):
+    """The rows of a batch file, and the names of fields in them that nothing reads."""
+
+    rows: list[Row]
+    unread: tuple[str, ...]
+
+
+def rows(path: Path, kind: type[Row]) -> Rows[Row]:
+    """Read a JSONL file whole, so that bad rows are refused before work starts.
 
     Raises:
         NotFound: there is no such file.
-        UsageError: naming the row and what is wrong with it.
+        UsageError: naming the rows and what is wrong with each.
     """
-    return list(_parsed(path, kind))
+    found: list[Row] = []
+    bad: list[str] = []
+    unread: dict[str, None] = {}
+    first_with: dict[str | int, int] = {}
+    for number, line in enumerate(_lines(path), start=1):
+        if not line.strip():
+            continue
+        try:
+            content = _parsed(line)
+            row = _validated(content, kind)
+        except ValueError as error:
+            bad.append(f"row {number}: {error}")
+            continue
+        if (first := first_with.setdefault(row.id, number)) != number:
+            bad.append(
+                f"row {number}: its id {json.dumps(row.id)} is that of row {first} too; "
+                "give each its own"
+            )
+        unread |= dict.fromkeys(name for name in content if name not in kind.model_fields)
+        found.append(row)
+    if bad:
+        more = f"; and {len(bad) - _NAMED} more" if len(bad) > _NAMED else ""
+        raise UsageError(f"{path}, {'; '.join(bad[:_NAMED])}{more}")
+    return Rows(found, tuple(unread))
 
 
-def _parsed(path: Path, kind: type[Row]) -> Iterator[Row]:
+def _lines(path: Path) -> list[str]:
     try:
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
+        return path.read_text(encoding="utf-8-sig").split("\n")
     except FileNotFoundError as error:
         raise NotFound(f"there is no file {path}") from error
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} can't be read as UTF-8 text: {error}") from error
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            yield kind.model_validate(json.loads(line))
-        except (ValueError, RecursionError) as error:
-            raise UsageError(f"{path}, row {number}: {_what(error)}") from error
 
 
-def _what(error: Exception) -> str:
-    if isinstance(error, ValidationError):
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"]) or "the row"
-        return f"{place}: {first['msg']}"
-    return f"not JSON ({error})"
-
-
-def check_output(path: Path, reading: Path | None = None) -> None:
-    """Refuse an output that can't be one, before any work is done.
-
-    Args:
-        path: to write to.
-        reading: the batch file, which is neither to be overwritten nor truncated.
+def _parsed(line: str) -> Any:
+    """Return a line's JSON.
 
     Raises:
-        UsageError: the path is a folder or a device, or the batch file by any of its names.
+        ValueError: it is none.
     """
-    if path.exists() and not path.is_file():
-        raise UsageError(f"{path} is not a file; name a file to write")
-    if reading is not None and any(
-        _is_same(reading, written) for written in (path.resolve(), _temporary(path))
-    ):
-        raise UsageError(f"--out {path} would overwrite --batch {reading}; name another file")
-
-
-def _temporary(path: Path) -> Path:
-    final = path.resolve()
-    return final.with_name(f".{final.name}.partial")
-
-
-def _is_same(first: Path, second: Path) -> bool:
     try:
-        return first.samefile(second)
-    except OSError:  # One of them is not there (yet).
-        return first.resolve() == second
+        return json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"not JSON ({error})") from error
 
 
-class Output:
-    """Writes JSON lines to a file beside the final one, which is replaced when all is well.
-
-    When it is not, what was written stays in ``.NAME.partial``.
+def _validated(content: object, kind: type[Row]) -> Row:
+    """Return a row.
 
     Raises:
-        StorageError: the file can't be written.
-        UsageError: the path is a folder or a device.
+        ValueError: in words for whoever wrote it.
     """
+    if not isinstance(content, dict):
+        fields = ", ".join(f'"{name}": …' for name in kind.model_fields)
+        raise ValueError(f"is not an object; write {{{fields}}}")
+    wrong = _misspelt(content, tuple(kind.model_fields))
+    try:
+        row = kind.model_validate(content)
+    except ValidationError as error:
+        wrong |= {
+            str(one["loc"][0]): _wrong(one["loc"], one["type"])
+            for one in error.errors(include_url=False, include_input=False)
+            if one["loc"][0] not in wrong
+        }
+        raise ValueError(", ".join(wrong.values())) from error
+    if wrong:
+        raise ValueError(", ".join(wrong.values()))
+    if isinstance(row.id, str) and UNSTORABLE.search(row.id):
+        raise ValueError(f"'id' {BROKEN}")
+    return row
 
-    def __init__(self, path: Path) -> None:
-        check_output(path)
-        self._path = path.resolve()
-        self._temporary = _temporary(path)
-        try:
-            self._file = self._temporary.open("w", encoding="utf-8")
-        except OSError as error:
-            raise StorageError(f"{path} can't be written: {error.strerror}") from error
 
-    def write(self, row: dict[str, Any]) -> None:
-        """Write one row."""
-        try:
-            self._file.write(json.dumps(row, ensure_ascii=False) + "\n")
-            self._file.flush()
-        except OSError as error:
-            raise StorageError(f"{self._path} can't be written: {error.strerror}") from error
+def _misspelt(content: Mapping[str, Any], known: Sequence[str]) -> dict[str, str]:
+    """What is wrong by the known field that is not there but was probably meant."""
+    missing = [name for name in known if name not in content]
+    wrong = {}
+    for name in content:
+        if name not in known:
+            for meant in difflib.get_close_matches(name.casefold(), missing, 1, _MISSPELT):
+                wrong[meant] = f"{name[:_LONGEST_NAME]!r} is not known: write {meant!r}"
+    return wrong
 
-    def __enter__(self) -> "Output":
-        return self
 
-    def __exit__(self, kind: object, *_: object) -> None:
-        try:
-            self._file.close()
-            if kind is None:
-                self._temporary.replace(self._path)
-        except OSError as error:
-            raise StorageError(f"{self._path} can't be written: {error.strerror}") from error
+def _wrong(location: Sequence[str | int], kind: str) -> str:
+    name = str(location[0])
+    if kind == "missing":
+        return f"{name!r} is missing: give {_WANTED[name]}"
+    place, wanted = repr(name), _WANTED[name]
+    if len(location) > 1 and isinstance(location[1], int):
+        place, wanted = f"{place}[{location[1]}]", "a text"
+    return f"{place} must be {wanted}"

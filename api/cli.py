@@ -16,7 +16,15 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 import rag
-from api.commands import answering, collections, operating
+from api.commands import (
+    answering,
+    attesting,
+    auditing,
+    collections,
+    erasing,
+    operating,
+    revisiting,
+)
 from api.commands.calibrating import calibrate
 from api.commands.demo import demo
 from api.commands.keys import key
@@ -37,8 +45,25 @@ app.command()(answering.search)
 app.command()(answering.ask)
 app.command()(answering.read)
 app.command()(answering.check)
-app.add_typer(operating.audit, name="audit")
+app.add_typer(auditing.audit, name="audit")
 app.add_typer(key, name="key")
+for _command in (
+    attesting.checkpoint,
+    attesting.keys,
+    attesting.rotate_key,
+    attesting.proof,
+    attesting.consistency,
+    attesting.bundle,
+    revisiting.replay,
+    revisiting.impact,
+    revisiting.resolve,
+    erasing.erase,
+    erasing.retention,
+    erasing.hold,
+    erasing.prune,
+):
+    auditing.audit.command()(_command)
+app.command()(attesting.verify_bundle)
 app.command()(operating.serve)
 app.command()(operating.doctor)
 app.command()(demo)

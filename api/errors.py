@@ -17,9 +17,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.request_ids import request_id
 from indexer.load.compose import clean
+from rag.asked import BROKEN
 from rag.errors import (
     AlreadyExists,
     IntegrityError,
+    LegalHold,
     LoadError,
     MissingDependency,
     ModelError,
@@ -40,6 +42,7 @@ _NAME_CHARS = 100
 
 PROBLEMS: tuple[tuple[type[RagError], int, str, str], ...] = (
     (QuestionError, 422, "question", "The question can't be asked"),
+    (LegalHold, 409, "legal-hold", "Nothing of the log may be erased now"),
     (UsageError, 422, "usage", "This can't be done as asked"),
     (NotFound, 404, "not-found", "There is no such thing"),
     (AlreadyExists, 409, "already-exists", "The name is taken"),
@@ -219,7 +222,7 @@ async def _on_invalid_request(request: Request, error: Exception) -> Response:
     if broken:
         reason = str(broken.get("ctx", {}).get("error", "")).partition(" (char")[0]
         return problem(request.scope, 400, f"the body is not valid JSON: {reason}")
-    errors = [_wrong_field(e["loc"], str(e["msg"]).removeprefix("Value error, ")) for e in found]
+    errors = [_wrong_field(e["loc"], _told(e)) for e in found]
     first = errors[0]
     name = first.parameter or (first.pointer or "")[2:] or "the body"
     more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
@@ -231,6 +234,12 @@ async def _on_invalid_request(request: Request, error: Exception) -> Response:
         title="The request is not as it must be",
         errors=errors,
     )
+
+
+def _told(found: Mapping[str, Any]) -> str:
+    if found["type"] == "string_unicode":
+        return BROKEN
+    return str(found["msg"]).removeprefix("Value error, ")
 
 
 def _wrong_field(location: Sequence[str | int], message: str) -> WrongField:

@@ -14,6 +14,7 @@ from knowledge_bases.home import Home
 from knowledge_bases.recording import LOCAL
 from knowledge_bases.store.operations import JobState
 from knowledge_bases.summary import FileResult
+from knowledge_bases.upload_clearing import SERVER_LOCK, SPOOL
 from rag.errors import RagError, StorageError, UsageError
 
 log = logging.getLogger(__name__)
@@ -71,8 +72,8 @@ class Jobs:
     def __init__(self, home: Home) -> None:
         self._home = home
         self._jobs = home.store.jobs
-        self.spool = Spool(home.settings.home / "spool")
-        self._lock = FileLock(home.settings.home / "server.lock", thread_local=False)
+        self.spool = Spool(home.settings.home / SPOOL)
+        self._lock = FileLock(home.settings.home / SERVER_LOCK, thread_local=False)
         self._news = threading.Event()
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None

@@ -22,7 +22,7 @@ _TAGS = TypeAdapter(Tags)
 
 
 class MultipartReader:
-    """Parts with a file name become files of an upload, fields called ``tags`` its tags.
+    """Parts called ``files`` become files of an upload, fields called ``tags`` its tags.
 
     An upload is bounded as an archive is: each file, the number of files, and all together.
 
@@ -113,12 +113,20 @@ class MultipartReader:
         _, options = parse_options_header(self._disposition)
         upload = self._upload
         self._field = None
+        name = options.get(b"name", b"").decode("utf-8", "replace")
         if b"filename" not in options:
-            name = options.get(b"name", b"").decode("utf-8", "replace")
             if name != "tags":
-                raise UsageError(f"the form field {name[:50]!r} is not known; send files and tags")
+                raise UsageError(
+                    f"the form field {name[:50]!r} is not known; send files as 'files', as curl "
+                    "-F files=@FILE does, and tags as 'tags'"
+                )
             self._field = bytearray()
             return
+        if name != "files":
+            raise UsageError(
+                f"a file came in the form field {name[:50]!r}; name it 'files', as curl "
+                "-F files=@FILE does"
+            )
         # A form whose file field was left empty sends a part without a file name.
         if file_name := options[b"filename"].decode("utf-8", "replace"):
             if upload.files + len(upload.refused) >= self._settings.load_max_members:

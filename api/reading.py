@@ -3,18 +3,19 @@
 from collections.abc import Iterator, Sequence
 
 from api.batch import ReadRow
-from rag.errors import GenerationTimeout, QuestionError, RagError
+from rag.errors import GenerationTimeout, QuestionError, RagError, TextError
 from rag.given import given_passages
 from rag.pipeline import Pipeline
 from rag.types import Answer
 
 ROWS_TOGETHER = 16
+_OWN_FAULTS = (QuestionError, TextError, GenerationTimeout)
 
 
 def read_rows(
     pipeline: Pipeline, rows: Sequence[ReadRow]
 ) -> Iterator[tuple[ReadRow, Answer | RagError]]:
-    """Answer rows in their order; a refused question, or one that takes too long, is its error.
+    """Answer rows in their order; one that is refused or takes too long is its error.
 
     Rows are answered together, which is faster and gives the same answers as one by one.
     """
@@ -25,12 +26,12 @@ def read_rows(
                 [(row.question, given_passages(row.passages)) for row in part]
             )
             yield from zip(part, answers, strict=True)
-        except (QuestionError, GenerationTimeout):  # One by one, to know which.
+        except _OWN_FAULTS:  # One by one, to know which.
             yield from ((row, _alone(pipeline, row)) for row in part)
 
 
 def _alone(pipeline: Pipeline, row: ReadRow) -> Answer | RagError:
     try:
         return pipeline.read(row.question, given_passages(row.passages))
-    except (QuestionError, GenerationTimeout) as error:
+    except _OWN_FAULTS as error:
         return error

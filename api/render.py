@@ -4,9 +4,11 @@ from rich.console import Console
 from rich.markup import escape
 
 from api.schemas import Answer, Citation
-from api.verdicts import Check, Disagreement, GuardMiss
+from api.verdicts import Check, Disagreement, EvidenceSpan, GuardMiss
 
 _GUARDS_ONLY = "guards only; no entailment model"
+_CLAIM_CHARS = 60
+"""Of a claim beside its verdict; the whole of it stands in the answer above."""
 _BADGES = {"supported": "green", "contradicted": "red", "unsupported": "yellow"}
 
 
@@ -16,12 +18,21 @@ def shown_verdict(verdict: str, p_supported: float | None) -> str:
 
 
 def show_check(out: Console, check: Check) -> None:
-    """Print the verdict on a text; of several claims each."""
+    """Print the verdict on a text with where the evidence says so; of several claims each."""
     out.print(_judged(check.verdict, check.p_supported, check.guards))
-    if len(check.claims) > 1:
+    if len(check.claims) == 1:
+        _show_span(out, check.evidence_span)
+    else:
         for claim in check.claims:
             judged = _judged(claim.verdict, claim.p_supported, claim.guards)
             out.print(f"  {judged}: {escape(claim.text)}")
+            _show_span(out, claim.evidence_span, indent="  ")
+
+
+def _show_span(out: Console, span: EvidenceSpan | None, *, indent: str = "") -> None:
+    if span is not None:
+        place = f"{indent}  evidence {span.evidence + 1}, characters {span.start}–{span.end}"
+        out.print(f"{place}: {escape(' '.join(span.text.split()))}", style="dim")
 
 
 def _judged(verdict: str, p_supported: float | None, guards: list[GuardMiss]) -> str:
@@ -51,13 +62,7 @@ def show_answer(out: Console, answer: Answer) -> None:
         out.print(text, style="bold")
         for citation in answer.citations:
             out.print(f"  [{citation.index}] {escape(_place(citation))}")
-        for claim in answer.claims:
-            judged = _judged(claim.verdict, claim.p_supported, claim.guards)
-            out.print(f"  {judged}  confidence {answer.confidence:.2f}")
-            if claim.disagreement is not None:
-                out.print(
-                    f"  [red]another passage says otherwise:[/red] {_other(claim.disagreement)}"
-                )
+        _show_claims(out, answer)
     else:
         out.print(f"[yellow]No answer:[/yellow] {escape(answer.reason or '')}")
         if answer.passages:
@@ -69,6 +74,27 @@ def show_answer(out: Console, answer: Answer) -> None:
             short = excerpt if len(excerpt) <= 110 else f"{excerpt[:110]}…"
             out.print(f"    {escape(short)}", style="dim")
     out.print(f"  audit id {answer.answer_id}  leaf {answer.receipt.leaf_hash[:16]}…", style="dim")
+
+
+def _show_claims(out: Console, answer: Answer) -> None:
+    """Print the verdicts; of several claims each with its words, and what denies it below it."""
+    sure = f"confidence {answer.confidence:.2f}"
+    several = len(answer.claims) > 1
+    for claim in answer.claims:
+        judged = _judged(claim.verdict, claim.p_supported, claim.guards)
+        out.print(f"  {judged}: {escape(_short(claim.text))}" if several else f"  {judged}  {sure}")
+        if claim.disagreement is not None:
+            indent = "    " if several else "  "
+            out.print(
+                f"{indent}[red]another passage says otherwise:[/red] {_other(claim.disagreement)}"
+            )
+    if several:
+        out.print(f"  {sure}")
+
+
+def _short(text: str) -> str:
+    words = " ".join(text.split())
+    return words if len(words) <= _CLAIM_CHARS else f"{words[:_CLAIM_CHARS].rstrip()}…"
 
 
 def _place(citation: Citation) -> str:

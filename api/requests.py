@@ -1,17 +1,23 @@
 """What clients send over HTTP: the bodies of its requests."""
 
 import datetime
-import re
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    model_validator,
+)
 
 from indexer.load.compose import clean, label
+from rag.asked import BROKEN, UNSTORABLE, WORDLESS, has_words
 from rag.errors import UsageError
 from rag.types import Filters
 
 _MOST_NAMES = 1_000
-_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
 
 def _one_line(value: str) -> str:
@@ -21,8 +27,8 @@ def _one_line(value: str) -> str:
 
 
 def _storable(value: str) -> str:
-    if _UNSTORABLE.search(value):
-        raise ValueError("must not hold NUL or broken Unicode characters")
+    if UNSTORABLE.search(value):
+        raise ValueError(BROKEN)
     return value
 
 
@@ -34,9 +40,15 @@ def _iso_day(value: object) -> object:
         raise ValueError("must be a day such as 2025-02-03") from None
 
 
-def _with_words(value: str) -> str:
+def _with_text(value: str) -> str:
     if not clean(value).strip():
         raise ValueError("must hold some text")
+    return value
+
+
+def _with_words(value: str) -> str:
+    if not has_words(value):
+        raise ValueError(WORDLESS)
     return value
 
 
@@ -44,6 +56,7 @@ Words = Annotated[str, AfterValidator(_storable)]
 Uri = Annotated[str, Field(min_length=1, max_length=300), AfterValidator(_one_line)]
 Tag = Annotated[str, Field(min_length=1, max_length=100), AfterValidator(_one_line)]
 Tags = Annotated[list[Tag], Field(max_length=100)]
+Name = Annotated[Words, Field(min_length=1, max_length=2_000)]
 Day = Annotated[datetime.date | None, BeforeValidator(_iso_day)]
 
 
@@ -80,7 +93,7 @@ class NewDocument(Body):
 
     uri: Uri = Field(description="Its name; a document of the same name becomes its new version.")
     title: Annotated[str, Field(max_length=300)] | None = None
-    text: Annotated[str, AfterValidator(_with_words)]
+    text: Annotated[str, AfterValidator(_with_text)]
     date: Day = None
     tags: Tags = []
 
@@ -151,4 +164,48 @@ class CheckRequest(Body):
 
     claim: Annotated[Words, Field(max_length=10_000), AfterValidator(_with_words)]
     evidence: list[Words] = Field(max_length=_MOST_NAMES)
-    question: Words | None = Field(default=None, description="Where a short answer is the claim.")
+    question: Annotated[Words, AfterValidator(_with_words)] | None = Field(
+        default=None, description="Where a short answer is the claim."
+    )
+
+
+class NamedDocument(Body):
+    """A document of a knowledge base, live or deleted."""
+
+    knowledge_base: Name
+    uri: Name
+
+
+class NewErasure(Body):
+    """What to erase: all about a subject, or one record, or a document with what rests on it."""
+
+    model_config = _example(document={"knowledge_base": "thornmere", "uri": "memo-2021.txt"})
+
+    subject: Name | None = Field(default=None, description="Whoever asked, as recorded.")
+    record: Name | None = Field(default=None, description="A record's id, e.g. an answer_id.")
+    document: NamedDocument | None = None
+
+    @model_validator(mode="after")
+    def _names_one_thing(self) -> "NewErasure":
+        if sum(one is not None for one in (self.subject, self.record, self.document)) != 1:
+            raise ValueError("name one of subject, record and document")
+        return self
+
+
+class NewRetention(Body):
+    """How long payloads are to be kept."""
+
+    model_config = _example(retention_days=365)
+
+    retention_days: int | None = Field(description="183 at least; null keeps them for good.")
+
+
+class NewLegalHold(Body):
+    """A legal hold to begin or to end; while it is on, nothing is erased or dropped."""
+
+    model_config = _example(on=True, reason="Proceedings 14 O 233/25")
+
+    on: bool
+    reason: Annotated[Words, Field(max_length=1_000)] = Field(
+        default="", description="Recorded in the log."
+    )

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import BinaryIO
 
 from indexer.load.names import is_hidden, printable
+from knowledge_bases.upload_clearing import SEALED
 from rag.errors import StorageError
 from rag.publish import sync
 
 _URI_CHARS = 300
 _PART_BYTES = 255
 """Longest name of a file or folder on common file systems."""
-_RECEIPT = "upload.json"
 
 
 class Upload:
@@ -103,7 +103,7 @@ class Upload:
         receipt = {"files": self.files, "refused": self.refused, "tags": self.tags}
         with _disk_errors(self._folder):
             self.content.mkdir(exist_ok=True)
-            with (self._folder / _RECEIPT).open("wb") as file:
+            with (self._folder / SEALED).open("wb") as file:
                 file.write(json.dumps(receipt).encode())
                 _sync(file)
             for folder, _, _ in os.walk(self._folder):
@@ -137,7 +137,7 @@ class Spool:
         """Return a job's sealed upload, or None if it is not there."""
         upload = Upload(self._folder / job_id)
         try:
-            receipt = json.loads((self._folder / job_id / _RECEIPT).read_bytes())
+            receipt = json.loads((self._folder / job_id / SEALED).read_bytes())
             upload.files = receipt["files"]
             upload.refused = [(name, reason) for name, reason in receipt["refused"]]
             upload.tags = tuple(receipt["tags"])

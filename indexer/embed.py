@@ -116,11 +116,15 @@ class SentenceEmbedder:
             from sentence_transformers import SentenceTransformer
             from transformers.utils.logging import disable_progress_bar
 
+            from rag.steady import steady
+
             disable_progress_bar()  # type: ignore[no-untyped-call]
             log.info("loading %s", self._files.reference)
             try:
-                self._model = SentenceTransformer(
-                    str(self._files.path), device=self._device, local_files_only=True
+                self._model = steady(
+                    SentenceTransformer(
+                        str(self._files.path), device=self._device, local_files_only=True
+                    )
                 )
             except Exception as error:  # torch and safetensors raise their own, not a common base.
                 raise ModelError(

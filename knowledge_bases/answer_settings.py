@@ -1,9 +1,9 @@
 """The settings that shape answers, and their digest, which every receipt names."""
 
 import hashlib
-import json
 from typing import Any
 
+from knowledge_bases.audit.receipt import canonical
 from rag.settings import Settings
 
 _SHAPING = (
@@ -28,6 +28,8 @@ def answer_settings(settings: Settings) -> dict[str, Any]:
 
 
 def settings_digest(settings: Settings) -> str:
-    """Return the sha256 of the settings that shape answers."""
-    shaping = json.dumps(answer_settings(settings), sort_keys=True)
-    return hashlib.sha256(shaping.encode()).hexdigest()
+    """Return the sha256 of the settings that shape answers, as canonical JSON.
+
+    So whoever reads a receipt can compute it from the values there.
+    """
+    return hashlib.sha256(canonical(answer_settings(settings))).hexdigest()

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from knowledge_bases.knowledge_base import KnowledgeBase
 
 _CLOSED = "records stay closed while it can't be logged who opens them"
+_IDS_PER_RECORD = 10_000
 _log = logging.getLogger(__name__)
 
 
@@ -39,7 +40,7 @@ class AuditLog:
     Args:
         database: the home's.
         store: on it.
-        settings: say how the log is signed, and what becomes of personal data in questions.
+        settings: say how the log is signed, and what becomes of personal data in what is asked.
         open_base: opens a knowledge base by name.
     """
 
@@ -54,6 +55,8 @@ class AuditLog:
         self._log = store.log
         self._settings = settings
         self._settings_noted = False
+        self.set_right: list[str] = []
+        """What of hold and retention was not as logged when the log was started."""
         self.keeping = LogKeeping(store.log, settings)
         self.retention = Retention(database, store.log)
         self.eraser = Eraser(database, store, open_base)
@@ -66,7 +69,7 @@ class AuditLog:
         A failure is logged and told by `rag doctor`; questions are answered all the same.
         """
         try:
-            self.retention.settle()
+            self.set_right = self.retention.settle()
             if self.eraser.unfinished and not self.retention.state.legal_hold:
                 self.eraser.finish()
         except RagError as error:
@@ -79,7 +82,7 @@ class AuditLog:
         self.keeping.close()
 
     def append(self, new: NewRecord) -> Recorded:
-        """Append to the log, personal data in questions treated as the settings say.
+        """Append to the log, personal data in what was asked treated as the settings say.
 
         Raises:
             StorageError: the log refused it.
@@ -119,6 +122,25 @@ class AuditLog:
             new = recording.reading([row.id], how=how, actor=actor, kb_name=row.kb_name)
             self.record(new, _CLOSED)
         return opened
+
+    def reading(
+        self, records: Sequence[str], *, how: str, kb_name: str | None = None, actor: str = LOCAL
+    ) -> None:
+        """Log that somebody is about to read the payloads of these records.
+
+        Args:
+            records: their ids.
+            how: e.g. "replay", "impact".
+            kb_name: the knowledge base that they all speak of, if of one.
+            actor: who.
+
+        Raises:
+            RecordError: the log refused the record of that, so they stay closed.
+        """
+        for start in range(0, len(records), _IDS_PER_RECORD):
+            named = records[start : start + _IDS_PER_RECORD]
+            new = recording.reading(named, how=how, actor=actor, kb_name=kb_name)
+            self.record(new, _CLOSED)
 
     def read_all(
         self, size: int, *, how: str, kb_name: str | None = None, actor: str = LOCAL

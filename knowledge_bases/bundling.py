@@ -44,7 +44,7 @@ def bundle_parts(home: Home, row: AuditRow, *, actor: str = LOCAL) -> BundlePart
         salt=opened.salt,
         proof=log.inclusion_proof(row.sequence, signed.size),
         checkpoint=note,
-        key=_signer(home, note),
+        key=signer(home, note),
         texts=_texts(home, row, opened),
     )
 
@@ -62,7 +62,7 @@ def newest_note(home: Home, sequence: int) -> str:
     return home.audit.keeping.checkpoint()
 
 
-def _signer(home: Home, note: str) -> VerifierKey:
+def signer(home: Home, note: str) -> VerifierKey:
     """Return the newest key whose signature on a checkpoint counts.
 
     Raises:
@@ -81,9 +81,11 @@ def _texts(home: Home, row: AuditRow, opened: Opened) -> list[CitedText]:
     """Return the texts that an answer cites; other records cite nothing."""
     if row.kind != "answer" or row.kb_name is None:
         return []
-    base = home.open(row.kb_name)
     payload = json.loads(opened.payload)
     cited = {(one["document"], one["version"]) for one in payload["citations"]}
+    if not cited:
+        return []
+    base = home.open(row.kb_name)
     stored = base.store.documents.stored(base.row.id, sorted(cited))
     lacking = sorted(cited - stored.keys())
     if lacking:

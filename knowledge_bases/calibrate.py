@@ -34,12 +34,24 @@ LEAST = 20
 
 
 class CalibrationRow(BaseModel):
-    """A question with its right answers; none where the documents do not answer it."""
+    """A question with its right answers; none where the documents do not answer it.
+
+    Attributes:
+        document: what the question was made from, if that is known; any name of it.
+        context: the same in a row of a training file.
+    """
 
     model_config = ConfigDict(extra="ignore")
 
     question: str = Field(min_length=1)
     answers: list[str]
+    document: str | None = None
+    context: str | None = None
+
+    @property
+    def group(self) -> str:
+        """What must not be learned from and measured on at once."""
+        return self.document or self.context or self.question
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +75,8 @@ def read_rows(path: Path) -> list[CalibrationRow]:
     """Read questions with their answers.
 
     Args:
-        path: JSON lines `{question, answers}`; an answer is text, or `{text}` as in training files.
+        path: JSON lines `{question, answers, document?}`; an answer is text, or `{text}` as in
+            training files.
 
     Raises:
         NotFound: there is no such file.
@@ -138,7 +151,7 @@ def calibrate(
                 f"{path}: {row.question[:60]!r}: {error}: raise RAG_GENERATE_TIMEOUT_SECONDS"
             ) from error
         kind = ANSWERABLE if row.answers else UNANSWERED
-        tried.append(Tried(answers, row.answers, kind, row.question))
+        tried.append(Tried(answers, row.answers, kind, row.group))
         progress(number, len(rows))
     content = json.loads((home.settings.calibration or BUNDLED).read_bytes())
     content["data"] = {

@@ -1,29 +1,22 @@
 """Examines a home folder: models, database, indexes, log, disk."""
 
 import shutil
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Iterator
 
 from indexer.vectors import describe_backend
+from knowledge_bases.doctor_log import examine_log
+from knowledge_bases.finding import Finding, State, findings
 from knowledge_bases.home import Home
 from rag.errors import RagError
 from rag.models import resolve
 
+__all__ = ["Finding", "examine"]
+
 _LOW_DISK_BYTES = 2**30
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One line of the examination."""
-
-    check: str
-    state: Literal["ok", "note", "problem"]
-    detail: str
-
-
 def examine(home: Home, *, quick: bool = False) -> Iterator[Finding]:
-    """Yield findings, one or more per check.
+    """Yield findings, one or more per check; erasures that were cut short are finished.
 
     Args:
         home: the open home folder.
@@ -53,7 +46,7 @@ def examine(home: Home, *, quick: bool = False) -> Iterator[Finding]:
         f"below {settings.exact_below:,} chunks, HNSW from there on",
     )
     health = home.store.health
-    yield from _findings("database", health.file_problems(), "its file is sound")
+    yield from findings("database", health.file_problems(), "its file is sound")
     for row in home.store.kbs.all():
         base = home.open(row.name)
         counts = base.counts()
@@ -67,17 +60,8 @@ def examine(home: Home, *, quick: bool = False) -> Iterator[Finding]:
         except RagError as error:
             problems.append(str(error))
         summary = f"{counts['documents']:,} documents, {counts['chunks']:,} chunks, index sound"
-        yield from _findings(check, problems, summary)
-    if not quick:
-        yield from _findings("log", health.log_problems(), "every record has its leaf hash")
+        yield from findings(check, problems, summary)
+    yield from examine_log(home, quick=quick)
     free = shutil.disk_usage(settings.home).free
-    state: Literal["ok", "note"] = "note" if free < _LOW_DISK_BYTES else "ok"
+    state: State = "note" if free < _LOW_DISK_BYTES else "ok"
     yield Finding("disk", state, f"{free / 2**30:.1f} GiB free")
-
-
-def _findings(check: str, problems: Iterable[str], sound: str) -> Iterator[Finding]:
-    found = list(problems)
-    for problem in found:
-        yield Finding(check, "problem", problem)
-    if not found:
-        yield Finding(check, "ok", sound)

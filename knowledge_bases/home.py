@@ -139,6 +139,7 @@ class Home:
             candidates=self.settings.candidates,
             passages=self.settings.passages,
             max_question_chars=self.settings.max_question_chars,
+            max_passage_chars=self.settings.max_passage_chars,
         )
 
     def create(self, name: str) -> KnowledgeBase:
@@ -214,7 +215,8 @@ class Home:
             DigestMismatch: its weights are not those that its manifest names.
             RecordError: the log refused the record, so there is no verdict.
         """
-        checked = check_text(self.verifier, claim, evidence, question)
+        most = self.settings.max_evidence_chars
+        checked = check_text(self.verifier, claim, evidence, question, max_evidence_chars=most)
         new = recording.check(
             claim, evidence, question, checked, verifier=self.verifier.digest, actor=actor
         )

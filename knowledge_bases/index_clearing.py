@@ -1,4 +1,4 @@
-"""Builds a knowledge base's index from nothing, so that no trace of what was erased is in it."""
+"""Clears indexes of what was erased: built from nothing, or removed where nobody owns them."""
 
 from __future__ import annotations
 
@@ -44,3 +44,32 @@ def build_from_nothing(
             "run `rag doctor`"
         ) from error
     lifecycle.catch_up()
+
+
+def clear_orphans(store: Store, folder: Path) -> list[str]:
+    """Remove the index folders of knowledge bases that are deleted.
+
+    Args:
+        store: the database.
+        folder: where the folders of all of them lie.
+
+    Returns:
+        the names of those removed.
+
+    Raises:
+        StorageError: the disk refused it.
+    """
+    if not folder.is_dir():
+        return []
+    # In this order: a knowledge base is in the database before it has a folder.
+    names = [path.name for path in folder.iterdir() if path.is_dir()]
+    orphans = sorted(set(names) - {row.uid for row in store.kbs.all()})
+    for name in orphans:
+        try:
+            shutil.rmtree(folder / name)
+        except OSError as error:
+            raise StorageError(
+                f"the index in {folder / name} can't be removed ({error.strerror}); make it "
+                "writable, then run `rag doctor`"
+            ) from error
+    return orphans

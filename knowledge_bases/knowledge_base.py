@@ -10,17 +10,19 @@ from typing import TYPE_CHECKING
 
 from indexer.generation import Generation
 from knowledge_bases import recording
-from knowledge_bases.answer_settings import settings_digest
+from knowledge_bases.answer_settings import answer_settings, settings_digest
 from knowledge_bases.audit.receipt import answer_receipt, rests_on
 from knowledge_bases.ingest import Ingest
 from knowledge_bases.lifecycle import Lifecycle
 from knowledge_bases.recording import LOCAL
+from knowledge_bases.runtime import runtime
 from knowledge_bases.sources import Sources
 from knowledge_bases.store.changes import Withdrawn
 from knowledge_bases.store.documents import DocumentState
 from knowledge_bases.store.log import NewRecord, Recorded
 from knowledge_bases.summary import IngestOptions, IngestSummary, Progress
 from knowledge_bases.tables import KnowledgeBaseRow
+from rag.asked import checked_question
 from rag.errors import (
     DigestMismatch,
     NotFound,
@@ -29,7 +31,7 @@ from rag.errors import (
     UsageError,
 )
 from rag.listening import NOBODY, Listener
-from rag.pipeline import Pipeline, checked_question
+from rag.pipeline import Pipeline
 from rag.protocols import Embedder
 from rag.retrieve import HybridRetriever
 from rag.types import Answer, Filters, Passage
@@ -175,13 +177,14 @@ class KnowledgeBase:
         """Return the best passages for a query.
 
         Raises:
-            QuestionError: the query is empty or too long.
+            QuestionError: the query holds no words or is too long.
             UsageError: k is not between 1 and 1,000.
             NotFound: the filters name a document that is not there.
         """
         if not 1 <= k <= 1_000:
             raise UsageError(f"k is {k}; ask for 1 to 1000 passages")
-        query = checked_question(query, self.home.settings.max_question_chars)
+        most = self.home.settings.max_question_chars
+        query = checked_question(query, most, name="the query")
         self.require_documents(filters.documents)
         return self._retriever(self.lifecycle.current()).retrieve(query, k, filters)
 
@@ -209,7 +212,7 @@ class KnowledgeBase:
 
         Raises:
             Stopped: the listener doesn't want it any more.
-            QuestionError: the question is empty or too long.
+            QuestionError: the question holds no words or is too long.
             NotFound: the filters name a document that is not there.
             GenerationTimeout: writing took too long, and no answer that is served was written.
             RecordError: the log refused the record, so there is no answer.
@@ -232,7 +235,9 @@ class KnowledgeBase:
         receipt = answer_receipt(
             answer,
             kb_name=self.name,
+            settings=answer_settings(self.home.settings),
             settings_digest=settings_digest(self.home.settings),
+            runtime=runtime(self.home.settings),
             embedder=f"{self.row.embedder} {self.row.embedder_digest}",
             generation=generation.manifest.number,
             generation_digest=generation.digest,
@@ -264,7 +269,7 @@ class KnowledgeBase:
         "abstained" are those that no probability could let pass.
 
         Raises:
-            QuestionError: the question is empty or too long.
+            QuestionError: the question holds no words or is too long.
             GenerationTimeout: a writer took too long.
         """
         generation = self.lifecycle.current()

@@ -136,7 +136,7 @@ class LogKeeping:
             StorageError: keys or database can't be used.
         """
         with self._locked():
-            self._ensure_keys(actor)
+            self._ensure_keys(actor, lost=lost)
             old = self.keys.listed()[-1].key
             size = self._log.size()
             new = self.keys.rotate(size, lost=lost)
@@ -222,9 +222,19 @@ class LogKeeping:
     def _newest_row(self) -> AuditCheckpointRow | None:
         return next(iter(self._log.checkpoints(limit=1, newest_first=True)), None)
 
-    def _ensure_keys(self, actor: str) -> None:
-        """Make the first key, and log keys that were made by one who was killed before that."""
+    def _ensure_keys(self, actor: str, *, lost: bool = False) -> None:
+        """Make the first key, and log keys that were made by one who was killed before that.
+
+        Args:
+            actor: who is named in the record of it.
+            lost: keys that are gone from the folder are given up.
+
+        Raises:
+            IntegrityError: keys that signed are gone, or are another log's.
+        """
         if not self.keys.exists:
+            if self._newest_row() is not None and not lost:
+                raise IntegrityError(self._keys_gone())
             self.keys.create(self._log.state().log_id)
         listed = self.keys.listed()
         if self.keys.log_id != self._log.state().log_id:
@@ -245,6 +255,12 @@ class LogKeeping:
                         change, str(key.key), since=key.since, replaces=replaces, actor=actor
                     )
                 )
+
+    def _keys_gone(self) -> str:
+        return (
+            f"the log has checkpoints, but {self.keys.folder} has no keys; restore them from a "
+            "backup, or give them up: rag audit rotate-key --lost"
+        )
 
     def _compare_with_last(self, size: int, root: bytes) -> None:
         """Refuse to sign what contradicts the newest checkpoint.
@@ -269,7 +285,7 @@ class LogKeeping:
         if keys and self.keys.log_id != self._log.state().log_id:
             yield f"the keys in {self.keys.folder} are another log's"
         if not keys and self._newest_row() is not None:
-            yield f"the log has checkpoints, but {self.keys.folder} has no keys; restore them"
+            yield self._keys_gone()
 
     def _contradictions(self, keys: list[ListedKey]) -> Iterator[str]:
         found: list[Checkpoint] = []

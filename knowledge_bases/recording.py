@@ -84,25 +84,30 @@ def check(
         "evidence": list(evidence),
         "question": question,
         "verdict": label,
-        "verdicts": [judged(own) for own in checked.verdicts],
+        "verdicts": [judged(own, question) for own in checked.verdicts],
         "models": {"verifier": verifier},
     }
     return NewRecord("check", None, label, content, subject=actor)
 
 
 def reading(
-    records: Sequence[str], *, how: str, actor: str, kb_name: str | None = None, **more: Any
+    records: Sequence[str],
+    *,
+    how: str,
+    actor: str,
+    kb_name: str | None = None,
+    log_size: int | None = None,
 ) -> NewRecord:
     """Return the record that somebody opened records.
 
     Args:
-        records: their ids; none where it was a range, which ``more`` tells.
+        records: their ids; none where it was a whole log.
         how: e.g. "show", "export", "bundle", "replay".
         actor: who.
         kb_name: the knowledge base that they speak of, if of one.
-        more: what else is worth keeping of it, as JSON.
+        log_size: how many records the log had, where it was all of them.
     """
-    content = {**_head("read", actor), "records": list(records), "how": how, **more}
+    content = {**_head("read", actor), "records": list(records), "how": how, "log_size": log_size}
     return NewRecord("read", kb_name, how, content, subject=actor)
 
 

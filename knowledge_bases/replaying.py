@@ -13,6 +13,7 @@ from knowledge_bases.audit.personal_data import masked_count
 from knowledge_bases.audit.receipt import answer_receipt
 from knowledge_bases.audit.replay import Difference, Replay, outcome_of, readable_diff
 from knowledge_bases.knowledge_base import KnowledgeBase
+from knowledge_bases.runtime import runtime
 from knowledge_bases.sources import Sources
 from knowledge_bases.store.documents import StoredText
 from rag.errors import IndexCorrupt, NotFound, UsageError
@@ -65,7 +66,9 @@ def replay(kb: KnowledgeBase, answer_id: str, receipt: Mapping[str, Any]) -> Rep
     now = answer_receipt(
         answer,
         kb_name=receipt["knowledge_base"],
+        settings=answer_settings(kb.home.settings),
         settings_digest=settings_digest(kb.home.settings),
+        runtime=runtime(kb.home.settings),
         embedder=receipt["models"]["embedder"],
         generation=receipt["index"]["generation"],
         generation_digest=receipt["index"]["manifest_sha256"],
@@ -167,10 +170,14 @@ def _other_models(
 
 
 def _other_means(kb: KnowledgeBase, receipt: Mapping[str, Any]) -> Iterator[Difference]:
-    """Software, settings and a masked question."""
+    """Software, what it ran on, settings and a masked question."""
     software = f"grounded-rag {rag.__version__}"
     if receipt["software"] != software:
         yield Difference("software", receipt["software"], software)
+    here = runtime(kb.home.settings)
+    for name, was in receipt.get("runtime", {}).items():
+        if was != here.get(name):
+            yield Difference(name, str(was), str(here.get(name)))
     settings = kb.home.settings
     if receipt["settings_sha256"] != settings_digest(settings):
         now = answer_settings(settings)

@@ -1,5 +1,6 @@
 """Whether a checked draft may leave the house: calibrated, with a threshold from data."""
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -103,7 +104,7 @@ class CalibratedDecider:
             evidence(draft, passages, self._fitted.features)
         )
         if draft.features.get("finished") == 0.0:
-            return self._withheld(probability, "the best answer found has no end: it is cut off")
+            return self._withheld(probability, "the best answer found breaks off in the middle")
         for verdict in verdicts:
             if verdict.label != "supported":
                 missed = ", ".join(
@@ -125,13 +126,15 @@ class CalibratedDecider:
         if probability < self._threshold:
             return self._withheld(
                 probability,
-                f"the best answer found is right with probability {probability:.2f}, "
-                f"below the threshold {self._threshold:.2f}",
+                # Rounded away from each other: 83.6 is not 84 % where answers need 83.9.
+                f"the best answer found is {math.floor(100 * probability)} % likely to be right; "
+                f"answers are given from {math.ceil(100 * self._threshold - 1e-9)} %",
+                barred=False,
             )
         return Decision("answered", probability, self._threshold, None)
 
-    def _withheld(self, probability: float, reason: str) -> Decision:
-        return Decision("abstained", probability, self._threshold, reason)
+    def _withheld(self, probability: float, reason: str, *, barred: bool = True) -> Decision:
+        return Decision("abstained", probability, self._threshold, reason, barred)
 
 
 def _unsaid(verdict: Verdict) -> str:
@@ -148,7 +151,7 @@ def _why(verdict: Verdict, missed: str) -> str:
     told = verdict.p_contradicted if denied else verdict.p_supported
     if told is None:
         return ""
-    return f" (probability {told:.2f})" if denied else f" (it does with probability {told:.2f})"
+    return f" ({100 * told:.0f} % likely{'' if denied else ' that it is'})"
 
 
 def second_evidence(first: Draft, draft: Draft) -> dict[str, float]:

@@ -4,8 +4,10 @@
 
     RagError                       exit 1   HTTP 500
     ├── UsageError                 exit 2   HTTP 422   the caller asked for something impossible
-    │   ├── QuestionError                              empty or too long a question
-    │   └── TrainingDataError                          a row of a training file is wrong
+    │   ├── QuestionError                              a question without words, or too long
+    │   ├── TextError                                  a claim, passages or evidence are no such
+    │   ├── TrainingDataError                          a row of a training file is wrong
+    │   └── LegalHold                       HTTP 409   nothing of the log may be erased now
     ├── NotFound                   exit 3   HTTP 404
     ├── AlreadyExists              exit 2   HTTP 409
     ├── IntegrityError             exit 4   HTTP 500   something stored is not what was recorded
@@ -34,11 +36,19 @@ class UsageError(RagError):
 
 
 class QuestionError(UsageError):
-    """The question is empty or too long."""
+    """The question holds no words, or is too long."""
+
+
+class TextError(UsageError):
+    """A claim holds no words, or what is to be read with it or a question is too much."""
 
 
 class TrainingDataError(UsageError):
     """A row of a training or batch file is not what it must be."""
+
+
+class LegalHold(UsageError):
+    """There is a legal hold on the log, so nothing of it may be erased or dropped."""
 
 
 class NotFound(RagError):

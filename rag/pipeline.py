@@ -5,13 +5,25 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from rag.asked import check_given, checked_question, spaced
 from rag.cite import SourceText, cite
 from rag.decide import second_evidence
-from rag.errors import GenerationTimeout, QuestionError
+from rag.errors import GenerationTimeout
 from rag.listening import NOBODY, Listener
 from rag.protocols import Decider, Generator, Reranker, Retriever, Verifier
 from rag.sentences import sentence_spans
-from rag.types import Answer, Attempt, Citation, Claim, Draft, Filters, Passage, Segment, Verdict
+from rag.types import (
+    Answer,
+    Attempt,
+    Citation,
+    Claim,
+    Disagreement,
+    Draft,
+    Filters,
+    Passage,
+    Segment,
+    Verdict,
+)
 from rag.verify.claims import claims_of, whole_answer
 
 Asked = tuple[str, list[Passage]]
@@ -48,6 +60,8 @@ class Pipeline:
             others' answers weighs how a search found the passages.
         candidates: passages that retrieval gives to the reranker.
         passages: those that the generator reads.
+        max_question_chars: longest question.
+        max_passage_chars: most characters of the passages given with one question; None for any.
     """
 
     writers: tuple[Writer, ...]
@@ -58,12 +72,13 @@ class Pipeline:
     candidates: int = 50
     passages: int = 5
     max_question_chars: int = 4_000
+    max_passage_chars: int | None = None
 
     def ask(self, question: str, filters: Filters, listener: Listener = NOBODY) -> Answer:
         """Answer a question from the knowledge base.
 
         Raises:
-            QuestionError: the question is empty or too long.
+            QuestionError: the question holds no words or is too long.
             GenerationTimeout: a writer took too long, and no other's answer is served.
             Stopped: the listener doesn't want it any more.
         """
@@ -75,7 +90,7 @@ class Pipeline:
         """The answer of each writer, also where an earlier one's would be served.
 
         Raises:
-            QuestionError: the question is empty or too long.
+            QuestionError: the question holds no words or is too long.
             GenerationTimeout: a writer took too long.
         """
         clock = _Clock()
@@ -89,7 +104,8 @@ class Pipeline:
         """Answer a question from given passages.
 
         Raises:
-            QuestionError: the question is empty or too long.
+            QuestionError: the question holds no words or is too long.
+            TextError: the passages are too long, or hold characters that can't be stored.
             GenerationTimeout: writing took too long.
         """
         return self.read_all([(question, passages)])[0]
@@ -100,9 +116,12 @@ class Pipeline:
         The time that an answer took to write is the mean over all.
 
         Raises:
-            QuestionError: a question is empty or too long.
+            QuestionError: a question holds no words or is too long.
+            TextError: passages are too long, or hold characters that can't be stored.
             GenerationTimeout: writing took too long.
         """
+        for _, passages in requests:
+            check_given([one.text for one in passages], "passages", self.max_passage_chars)
         asked = [
             (checked_question(question, self.max_question_chars), list(passages))
             for question, passages in requests
@@ -128,7 +147,9 @@ class Pipeline:
         self, writers: Sequence[Writer], asked: Sequence[Asked], clocks: Sequence["_Clock"]
     ) -> list[Answer]:
         tried, late = self._tried(writers, asked, clocks)
-        answers = [_chosen(own) for own in tried]
+        answers = [
+            self._compared(_chosen(own), clock) for own, clock in zip(tried, clocks, strict=True)
+        ]
         for i, error in late.items():
             if not answers[i].text:  # That nothing was written says nothing about the passages.
                 raise error
@@ -152,6 +173,7 @@ class Pipeline:
         """
         tried: list[list[Answer]] = [[] for _ in asked]
         late: dict[int, GenerationTimeout] = {}
+        verifiers = [self.verifier.for_question() for _ in asked]
         for writer in writers:
             waiting = [
                 i
@@ -167,7 +189,8 @@ class Pipeline:
                     draft = Draft((), 0.0, writer.generator.digest)
                 first = tried[i][0].draft if tried[i] and i not in late else None
                 own = writer if first is not None else writer.alone()
-                tried[i].append(self._checked(*asked[i], draft, own, clocks[i], first))
+                checked = self._checked(*asked[i], draft, own, verifiers[i], clocks[i], first)
+                tried[i].append(checked)
         return tried, late
 
     def _drafts(
@@ -196,18 +219,21 @@ class Pipeline:
         passages: list[Passage],
         draft: Draft,
         writer: Writer,
+        verifier: Verifier,
         clock: "_Clock",
         first: Draft | None,
     ) -> Answer:
         clock.start()
         segments, citations = cite(draft, passages, self.source)
         clock.lap("cite")
-        verdicts, whole = judged(self.verifier, question, segments, citations, passages)
+        verdicts, whole = judged(verifier, question, segments, citations, passages)
         clock.lap("verify")
         clock.listener.judged(segments, citations, verdicts, passages)
         earlier = second_evidence(first, draft) if first is not None else {}
         draft = replace(draft, features={**draft.features, **verified(whole), **earlier})
         decision = writer.decider.decide(question, draft, verdicts, passages)
+        if not passages and self.retriever is None and decision.status == "abstained":
+            decision = replace(decision, reason="no passages were given")
         clock.lap("decide")
         if decision.status == "abstained":
             clock.listener.withheld(decision.reason)
@@ -224,6 +250,15 @@ class Pipeline:
             models=self._models(writer),
             timings_ms=clock.laps_ms,
         )
+
+    def _compared(self, answer: Answer, clock: "_Clock") -> Answer:
+        """An answer with what else was found that says otherwise, if it is served."""
+        if answer.status == "abstained":
+            return answer
+        clock.start()
+        verdicts = compared(self.verifier, answer.verdicts, answer.citations, answer.passages)
+        clock.lap("verify")
+        return replace(answer, verdicts=verdicts, timings_ms=clock.laps_ms)
 
     def _models(self, writer: Writer) -> Mapping[str, str]:
         """What has a say in an answer, with digests."""
@@ -243,24 +278,32 @@ def judged(
     citations: Sequence[Citation],
     passages: Sequence[Passage],
 ) -> tuple[tuple[Verdict, ...], Verdict | None]:
-    """The verdict on each claim of an answer, and on all of it as an answer to the question.
-
-    Passages that are not cited are asked whether they say otherwise.
-    """
+    """The verdict on each claim of an answer, and on all of it as an answer to the question."""
     claims = claims_of(question, segments)
     if not claims:
         return (), None
     whole = whole_answer(question, segments)
+    asked = [*claims, whole] if claims != (whole,) else [whole]
+    verdicts = verifier.verify(asked, [evidence_for(claim, citations, passages) for claim in asked])
+    return tuple(verdicts[: len(claims)]), verdicts[-1]
+
+
+def compared(
+    verifier: Verifier,
+    verdicts: Sequence[Verdict],
+    citations: Sequence[Citation],
+    passages: Sequence[Passage],
+) -> tuple[Verdict, ...]:
+    """Verdicts with what a passage that is not cited says otherwise."""
     cited = {citation.passage for citation in citations}
     others = [i for i in range(len(passages)) if i not in cited]
-    asked = [*claims, whole] if claims != (whole,) else [whole]
-    verdicts = verifier.verify(
-        asked,
-        [evidence_for(claim, citations, passages) for claim in asked],
-        [passages[i].text for i in others],
+    found = verifier.disagreements(
+        [verdict.claim for verdict in verdicts], [spaced(passages[i].text) for i in others]
     )
-    placed = tuple(_placed(verdict, others) for verdict in verdicts)
-    return placed[: len(claims)], placed[-1]
+    return tuple(
+        replace(verdict, disagreement=_placed(own, others))
+        for verdict, own in zip(verdicts, found, strict=True)
+    )
 
 
 def verified(whole: Verdict | None) -> dict[str, float]:
@@ -271,12 +314,9 @@ def verified(whole: Verdict | None) -> dict[str, float]:
     return found if whole.relevance is None else {**found, "relevant": whole.relevance}
 
 
-def _placed(verdict: Verdict, others: Sequence[int]) -> Verdict:
-    """A verdict whose disagreement names the passage by its index among all."""
-    found = verdict.disagreement
-    if found is None:
-        return verdict
-    return replace(verdict, disagreement=replace(found, passage=others[found.passage]))
+def _placed(found: Disagreement | None, others: Sequence[int]) -> Disagreement | None:
+    """A disagreement that names the passage by its index among all."""
+    return None if found is None else replace(found, passage=others[found.passage])
 
 
 def _log_odds(probability: float) -> float:
@@ -295,24 +335,6 @@ def _chosen(tried: Sequence[Answer]) -> Answer:
     return replace(chosen, attempts=others)
 
 
-def checked_question(question: str, max_chars: int) -> str:
-    """Return the question without surrounding white space.
-
-    Raises:
-        QuestionError: it is empty, too long, or holds characters that can't be stored.
-    """
-    question = question.strip()
-    if not question:
-        raise QuestionError("the question is empty; ask something")
-    if len(question) > max_chars:
-        raise QuestionError(
-            f"the question has {len(question):,} characters; ask with at most {max_chars:,}"
-        )
-    if any(char == "\0" or "\ud800" <= char <= "\udfff" for char in question):
-        raise QuestionError("the question holds NUL or broken Unicode characters; remove them")
-    return question
-
-
 def evidence_for(
     claim: Claim, citations: Sequence[Citation], passages: Sequence[Passage]
 ) -> list[str]:
@@ -327,7 +349,7 @@ def evidence_for(
             if not cited:
                 continue  # White space alone was copied.
             first, last = max(0, cited[0] - 1), min(len(spans) - 1, cited[-1] + 1)
-            evidence.append(passage.text[spans[first][0] : spans[last][1]])
+            evidence.append(spaced(passage.text[spans[first][0] : spans[last][1]]))
     return evidence
 
 

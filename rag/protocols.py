@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rag.listening import NOBODY, Listener
-from rag.types import Claim, Decision, Draft, Filters, Passage, Verdict
+from rag.types import Claim, Decision, Disagreement, Draft, Filters, Passage, Verdict
 
 Vectors = NDArray[np.float32]
 Ids = NDArray[np.int64]
@@ -116,13 +116,16 @@ class Verifier(Protocol):
     def model_sha256(self) -> str | None:
         """Of the model whose probabilities decisions weigh; None where rules alone judge."""
 
-    def verify(
-        self,
-        claims: Sequence[Claim],
-        evidence: Sequence[Sequence[str]],
-        elsewhere: Sequence[str] = (),
-    ) -> list[Verdict]:
-        """Judge each claim by its evidence texts alone, and say what other texts say otherwise."""
+    def for_question(self) -> "Verifier":
+        """The same for one question's drafts: what they share may be judged once."""
+
+    def verify(self, claims: Sequence[Claim], evidence: Sequence[Sequence[str]]) -> list[Verdict]:
+        """Judge each claim by its evidence texts alone."""
+
+    def disagreements(
+        self, claims: Sequence[Claim], texts: Sequence[str]
+    ) -> list[Disagreement | None]:
+        """Say for each claim what one of the texts says otherwise."""
 
 
 class Decider(Protocol):

@@ -44,7 +44,10 @@ class CrossReranker:
         return self.scorer.digest
 
     def rerank(self, question: str, passages: Sequence[Passage], k: int) -> list[Passage]:
-        """Return the k most relevant passages, best first, with "relevance" among their scores.
+        """Return the k most relevant passages, best first.
+
+        A passage's score becomes that which ranks it; the search's own is "fused" among its scores,
+        beside "relevance". Passages that were not read keep their distances, after the others.
 
         Raises:
             ModelError: the cross-encoder has no relevance head.
@@ -59,12 +62,22 @@ class CrossReranker:
                 "RAG_RERANKER"
             )
         fused = np.array([passage.score for passage in read])
-        order = np.argsort(-(relevance + self.fused_weight * fused), kind="stable")
+        ranks = relevance + self.fused_weight * fused
         ranked = [
-            replace(read[i], scores={**read[i].scores, "relevance": round(float(relevance[i]), 6)})
-            for i in order
+            replace(
+                read[i],
+                score=round(float(ranks[i]), 6),
+                scores={
+                    **read[i].scores,
+                    "fused": read[i].score,
+                    "relevance": round(float(relevance[i]), 6),
+                },
+            )
+            for i in np.argsort(-ranks, kind="stable")
         ]
-        return [*ranked, *rest][:k]
+        lowest = ranked[-1].score
+        after = [replace(own, score=lowest - (rest[0].score - own.score)) for own in rest]
+        return [*ranked, *after][:k]
 
 
 def shown(passage: Passage) -> str:

@@ -2,6 +2,7 @@
 
 import itertools
 import re
+from collections.abc import Sequence
 
 import sentencex
 
@@ -10,6 +11,10 @@ from rag.words import whole
 _HARD_BREAK = re.compile(
     r"\n[ \t]*\n\s*"  # a blank line
     r"|\n(?=[ \t]*(?:[-*•‣▪]|\d+[.)])\s)"  # before a list item
+)
+_MARKED_HEADING = re.compile(r"#{1,6}\s+\S")
+_NUMBERED_HEADING = re.compile(
+    r"(?:\d{1,3}[.)]|\d{1,3}(?:\.\d{1,3})+[.)]?|[A-Z][.)]|§\s*\d+\w*)\s+[^\W\d_].*[^.!?:;,]"
 )
 _ITEM_NUMBER = re.compile(r"\s*(?:\d+|[a-zA-Z])[.)]\s*")
 
@@ -42,6 +47,42 @@ def sentence_spans(text: str) -> list[tuple[int, int]]:
             spans += _trimmed(text, start, end)
             start = end
     return spans
+
+
+def without_headings(
+    text: str, start: int, end: int, headings: Sequence[str] = ()
+) -> tuple[int, int]:
+    r"""Return a sentence without the headings that stand on lines of their own before it.
+
+    A line is a heading if it is marked as in Markdown, is one of those known, or is numbered and
+    ends although the next line begins anew, with a word that would have had room on it.
+
+    Args:
+        text: of the passage.
+        start: of the sentence.
+        end: of the sentence; what is a heading and nothing else is left as it is.
+        headings: those known to stand above or in the passage.
+
+    >>> text = "4. Late payment\nIf it is late, interest is due from the day after."
+    >>> text[slice(*without_headings(text, 0, len(text)))]
+    'If it is late, interest is due from the day after.'
+    """
+    known = {" ".join(heading.split()) for heading in headings}
+    while (stop := text.find("\n", start, end)) >= 0:
+        line, rest = text[start:stop].strip(), text[stop:end].lstrip()
+        marked = _MARKED_HEADING.match(line) or " ".join(line.split()) in known
+        if not marked and not (
+            _NUMBERED_HEADING.fullmatch(line) and _ended_early(line, rest, text)
+        ):
+            break
+        start = end - len(rest)
+    return start, end
+
+
+def _ended_early(line: str, rest: str, text: str) -> bool:
+    """Whether what follows a line begins anew, though the line had room for its first word."""
+    word = rest.split(maxsplit=1)[0]
+    return word[0].isupper() and len(line) + 1 + len(word) <= max(map(len, text.split("\n")))
 
 
 def _blocks(text: str) -> list[tuple[int, int]]:

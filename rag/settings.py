@@ -74,11 +74,15 @@ class Settings(BaseSettings):
     """Calibration file; default: the bundled one."""
 
     personal_data: Literal["off", "mark", "mask"] = "off"
-    """What is done with e-mail addresses, phone and account numbers and the like in questions
-    before they are stored: nothing, counting them, or masking them as well. The search sees the
-    question as asked."""
+    """What is done with e-mail addresses, phone and account numbers and the like in questions, and
+    in claims sent to be checked, before they are stored: nothing, counting them, or masking them as
+    well. Search and verifier see them as sent. Needs the extra `pii`."""
 
     max_question_chars: int = Field(default=4_000, ge=1)
+    max_passage_chars: int = Field(default=250_000, ge=1)
+    """Most characters of the passages given with one question to `rag read`, all together."""
+    max_evidence_chars: int = Field(default=2_500_000, ge=1)
+    """Most characters of the evidence given with one claim to `rag check`, all together."""
     max_file_bytes: int = Field(default=256 * 2**20, ge=1)
     """Largest single file that is read."""
     load_timeout_seconds: float = Field(default=120.0, gt=0)

@@ -53,7 +53,9 @@ class Passage:
         before, after: up to 32 characters of the version's text on either side.
         version_id: key of the document version, for whoever reads its text.
         text_sha256: digest of the whole version's text.
-        scores: each retriever's own score, by name, before fusion.
+        score: by which it is ranked, higher is better: of the fused search, or of the reranker.
+        scores: each retriever's own score, by name, before fusion; of what was reranked also the
+            fused one and the relevance.
         context: the headings above it, which are read with the text but never quoted.
     """
 
@@ -232,7 +234,7 @@ class Verdict:
         guards: the guards that found something missing; empty when all passed.
         relevance: log-odds that the evidence answers the claim's question; None without a question
             or a model.
-        disagreement: what another passage says otherwise.
+        disagreement: what another passage says otherwise; asked of served answers only.
     """
 
     claim: Claim
@@ -253,12 +255,14 @@ class Decision:
         probability: that the answer is right and supported.
         threshold: the probability asked for.
         reason: one line for the reader when it is withheld.
+        barred: whether it would be withheld at any threshold.
     """
 
     status: Status
     probability: float
     threshold: float
     reason: str | None
+    barred: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,14 +1,13 @@
 """rag search, ask, read, check: questions and claims."""
 
 import datetime
-import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
 
-from api.batch import check_output
 from api.commands.shared import (
     HomeOption,
     JsonOption,
@@ -16,10 +15,13 @@ from api.commands.shared import (
     emit,
     opened,
     printer,
-    progress_bar,
 )
-from rag.errors import QuestionError, UsageError
+from api.output import check_output
+from rag.errors import GenerationTimeout, QuestionError, TextError, UsageError
 from rag.types import Filters
+
+if TYPE_CHECKING:
+    from api.commands.batches import Result
 
 BatchOption = Annotated[
     Path | None, typer.Option("--batch", metavar="IN.jsonl", help="Rows to work through.")
@@ -84,7 +86,8 @@ def ask(
     as_json: JsonOption = False,
 ) -> None:
     """Answer a question, or a file of questions, from the documents."""
-    from api import batch as batches
+    from api.batch import QuestionRow
+    from api.commands.batches import rows_of, work_through
     from api.render import show_answer
     from api.schemas import Answer
 
@@ -103,21 +106,24 @@ def ask(
             return
         if question is not None:
             raise UsageError("give a question or --batch, not both")
-        rows = batches.rows(batch, batches.QuestionRow)
+        rows = rows_of(batch, QuestionRow)
         base.require_documents(filters.documents)
-        started = time.monotonic()
-        counts = {"answered": 0, "abstained": 0, "failed": 0}
-        with batches.Output(_required(out)) as output, progress_bar("asking", len(rows)) as bar:
+
+        def answers() -> Iterator["Result"]:
             for row in rows:
                 try:
-                    answered = Answer.recorded(base.ask(row.question, filters=filters))
-                    counts[answered.status] += 1
-                    output.write({"id": row.id, **answered.model_dump(mode="json")})
-                except QuestionError as error:
-                    counts["failed"] += 1
-                    output.write({"id": row.id, "error": str(error)})
-                bar.advance(bar.task_ids[0])
-    _report({"rows": len(rows), **counts}, started, as_json)
+                    yield row.id, Answer.recorded(base.ask(row.question, filters=filters))
+                except (QuestionError, GenerationTimeout) as error:
+                    yield row.id, error
+
+        work_through(
+            answers(),
+            _required(out),
+            len(rows),
+            "asking",
+            as_json=as_json,
+            counted="answered abstained",
+        )
 
 
 def read(
@@ -127,29 +133,28 @@ def read(
     as_json: JsonOption = False,
 ) -> None:
     """Answer questions from the passages given with each; nothing is stored."""
-    from api import batch as batches
+    from api.batch import ReadRow
+    from api.commands.batches import rows_of, work_through
     from api.reading import read_rows
     from api.schemas import ReadAnswer
     from rag.cite import PassageText
-    from rag.errors import RagError
+    from rag.types import Answer
 
     _check_files(batch, out)
     with opened(home, create=True) as found:
-        rows = batches.rows(batch, batches.ReadRow)
-        pipeline = found.pipeline(source=PassageText())
-        started = time.monotonic()
-        counts = {"answered": 0, "abstained": 0, "failed": 0}
-        with batches.Output(out) as output, progress_bar("reading", len(rows)) as bar:
-            for row, answer in read_rows(pipeline, rows):
-                if isinstance(answer, RagError):
-                    counts["failed"] += 1
-                    output.write({"id": row.id, "error": str(answer)})
-                else:
-                    shown = ReadAnswer.of(answer)
-                    counts[shown.status] += 1
-                    output.write({"id": row.id, **shown.model_dump(mode="json")})
-                bar.advance(bar.task_ids[0])
-    _report({"rows": len(rows), **counts}, started, as_json)
+        rows = rows_of(batch, ReadRow)
+        read = read_rows(found.pipeline(source=PassageText()), rows)
+        work_through(
+            (
+                (row.id, ReadAnswer.of(answer) if isinstance(answer, Answer) else answer)
+                for row, answer in read
+            ),
+            out,
+            len(rows),
+            "reading",
+            as_json=as_json,
+            counted="answered abstained",
+        )
 
 
 def check(
@@ -166,33 +171,42 @@ def check(
     as_json: JsonOption = False,
 ) -> None:
     """Judge claims by the evidence given with them, whoever wrote them."""
-    from api import batch as batches
+    from api.batch import CheckRow
+    from api.commands.batches import rows_of, work_through
     from api.render import show_check
     from api.verdicts import Check
     from rag.verify.check import check_text
 
     _check_files(batch, out)
     with opened(home, create=True) as found:
-        verifier = found.verifier
-        if batch is not None and (claim or evidence):
-            raise UsageError("give a claim or --batch, not both")
+        most = found.settings.max_evidence_chars
         if batch is None:
-            if not claim or not evidence:
+            if claim is None or not evidence:
                 raise UsageError("give a claim with --evidence TEXT, or --batch with --out")
-            verdict = Check.of(check_text(verifier, claim, evidence, question))
+            verdict = Check.of(
+                check_text(found.verifier, claim, evidence, question, max_evidence_chars=most)
+            )
             if as_json:
                 emit(verdict)
             else:
                 show_check(printer(), verdict)
             return
-        rows = batches.rows(batch, batches.CheckRow)
-        started = time.monotonic()
-        with batches.Output(_required(out)) as output, progress_bar("checking", len(rows)) as bar:
+        if claim is not None or evidence or question is not None:
+            raise UsageError("give a claim or --batch, not both; its rows have their own evidence")
+        rows = rows_of(batch, CheckRow)
+        verifier = found.verifier
+
+        def verdicts() -> Iterator["Result"]:
             for row in rows:
-                verdict = Check.of(check_text(verifier, row.claim, row.evidence, row.question))
-                output.write({"id": row.id, **verdict.model_dump(mode="json")})
-                bar.advance(bar.task_ids[0])
-    _report({"rows": len(rows)}, started, as_json)
+                try:
+                    judged = check_text(
+                        verifier, row.claim, row.evidence, row.question, max_evidence_chars=most
+                    )
+                    yield row.id, Check.of(judged)
+                except (QuestionError, TextError) as error:
+                    yield row.id, error
+
+        work_through(verdicts(), _required(out), len(rows), "checking", as_json=as_json, counted="")
 
 
 def _check_files(batch: Path | None, out: Path | None) -> None:
@@ -218,12 +232,3 @@ def _required(out: Path | None) -> Path:
     if out is None:
         raise UsageError("--batch needs --out OUT.jsonl")
     return out
-
-
-def _report(counts: dict[str, int], started: float, as_json: bool) -> None:
-    seconds = time.monotonic() - started
-    if as_json:
-        emit({**counts, "seconds": round(seconds, 3)})
-    else:
-        listed = ", ".join(f"{count} {name}" for name, count in counts.items())
-        printer().print(f"{listed} in {seconds:.1f} s")

@@ -29,7 +29,7 @@ def calibrate(
 
     Rows of FILE: {question, answers: [text]}; no answers mean that the documents hold none.
     """
-    from api.batch import check_output
+    from api.output import check_output
 
     try:
         from knowledge_bases.calibrate import calibrate as fit

@@ -18,6 +18,7 @@ from api.commands.shared import (
     printer,
     progress_bar,
 )
+from rag.errors import UsageError
 
 if TYPE_CHECKING:
     from api.schemas import IngestReport
@@ -206,19 +207,41 @@ def doc_show(
     name: KbArgument,
     uri: str,
     version: Annotated[int | None, typer.Option(min=1, help="Default: the newest.")] = None,
+    start: Annotated[
+        int | None, typer.Option(min=0, help="Only from this character, as citations count.")
+    ] = None,
+    end: Annotated[int | None, typer.Option(min=1, help="Only to before this character.")] = None,
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show a document's text as it is cited."""
+    """Show a document's text as it is cited, or the characters that a citation names."""
     from api.schemas import DocumentText
 
     with opened(home) as found:
         base = found.open(name)
         shown = DocumentText.at(base, uri, version)
+    if start is not None or end is not None:
+        cut = shown.text[slice(*_span(start, end, len(shown.text)))]
+        shown = shown.model_copy(update={"text": cut})
     if as_json:
         emit(shown)
     else:
         typer.echo(shown.text)
+
+
+def _span(start: int | None, end: int | None, length: int) -> tuple[int, int]:
+    """The characters asked for.
+
+    Raises:
+        UsageError: the text has none there.
+    """
+    first, last = start or 0, length if end is None else end
+    if not first < last <= length:
+        raise UsageError(
+            f"there are no characters {first:,}–{last:,}: the text has {length:,}; "
+            "give --start below --end, as the citation does"
+        )
+    return first, last
 
 
 @doc.command("delete")

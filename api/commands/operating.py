@@ -1,4 +1,4 @@
-"""rag audit, doctor, serve, eval: the log and the machine."""
+"""rag doctor, serve, eval: the machine."""
 
 import importlib
 import sys
@@ -19,84 +19,6 @@ from api.commands.shared import (
     settings_for,
 )
 from rag.errors import MissingDependency, UsageError
-
-audit = typer.Typer(no_args_is_help=True, help="Read the log of answers.")
-
-
-@audit.command("list")
-def audit_list(
-    kb: Annotated[str | None, typer.Option("--kb", help="Only this knowledge base.")] = None,
-    limit: Annotated[int, typer.Option(min=1, help="How many, newest first.")] = 50,
-    home: HomeOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """List records, newest first."""
-    from api.schemas import AuditEntry
-
-    with opened(home) as found:
-        entries = [AuditEntry.listed(row) for row in found.store.log.all(kb_name=kb, limit=limit)]
-    if as_json:
-        emit({"records": [entry.model_dump(mode="json") for entry in entries]})
-        return
-    for entry in entries:
-        typer.echo(
-            f"{entry.sequence:6}  {entry.id}  {entry.created_at:%Y-%m-%d %H:%M:%S}  "
-            f"{entry.kind:11}  {entry.status or '':9}  {entry.knowledge_base or ''}"
-        )
-    if not entries:
-        typer.echo("the log is empty")
-
-
-@audit.command("show")
-def audit_show(record_id: str, home: HomeOption = None, as_json: JsonOption = False) -> None:
-    """Show one record with its payload; the beginning of its id will do.
-
-    That somebody opened it is recorded, too.
-    """
-    import json
-
-    from api.schemas import AuditRecord
-
-    with opened(home) as found:
-        row = found.store.log.find(record_id)
-        record = AuditRecord.of(row, found.audit.read(row, how="show"))
-    if as_json:
-        emit(record)
-        return
-    for key, value in record.model_dump(
-        mode="json", exclude={"receipt", "salt", "canonical"}
-    ).items():
-        typer.echo(f"{key:16} {value}")
-    if record.receipt is None:
-        typer.echo("its payload was erased")
-    else:
-        typer.echo(json.dumps(record.receipt, indent=2, ensure_ascii=False))
-
-
-@audit.command("export")
-def audit_export(
-    file: Path,
-    kb: Annotated[str | None, typer.Option("--kb", help="Only this knowledge base.")] = None,
-    home: HomeOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Write the log to a JSONL file, oldest first; that somebody did is recorded, too."""
-    from api.batch import Output, check_output
-    from api.schemas import AuditRecord
-
-    check_output(file)
-    written = 0
-    with opened(home) as found, Output(file) as output:
-        log = found.store.log
-        size = log.size()
-        found.audit.read_all(size, how="export", kb_name=kb)
-        for row in log.all(kb_name=kb, before=size, oldest_first=True):
-            output.write(AuditRecord.of(row, log.opened(row)).model_dump(mode="json"))
-            written += 1
-    if as_json:
-        emit({"records": written, "file": str(file)})
-    else:
-        printer().print(f"{written} records written to {escape(str(file))}")
 
 
 def doctor(

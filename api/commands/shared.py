@@ -113,6 +113,15 @@ def printer() -> Console:
     return Console(highlight=False, emoji=False, soft_wrap=True, width=_ENDLESS_COLUMNS)
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun.
+
+    >>> counted(1, "record"), counted(1_200, "record")
+    ('1 record', '1,200 records')
+    """
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def progress_bar(description: str, total: int | None = None) -> Progress:
     """Return a progress bar on stderr with one task; outside a terminal, lines now and then."""
     progress = _BarOrLines(

@@ -216,7 +216,7 @@ def make_questions(
 
     They teach where answers stand in texts like yours; mix them with questions that people asked.
     """
-    from api.batch import check_output
+    from api.output import check_output
     from rag.training.data import write_questions
     from rag.training.synthetic import synthetic_rows
 

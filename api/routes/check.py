@@ -14,7 +14,9 @@ from knowledge_bases.access import Asker
 router = APIRouter(tags=["questions"])
 
 
-@router.post("/check", dependencies=[JsonOnly], responses=problems(400, 413, 415, 422, 503, 507))
+@router.post(
+    "/check", dependencies=[JsonOnly], responses=problems(400, 413, 415, 422, 501, 503, 507)
+)
 def check(body: CheckRequest, home: HomeParam, asker: Annotated[Asker, needs("ask")]) -> Check:
     """Judge each sentence of a claim by the evidence given with it.
 

@@ -22,6 +22,7 @@ from api.schemas import DocumentInfo, DocumentList, DocumentText, Job
 from api.spool import Upload
 from knowledge_bases.access import Asker
 from knowledge_bases.store.operations import JobState
+from rag.errors import NotFound
 from rag.settings import Settings
 
 router = APIRouter(prefix="/knowledge-bases/{kb}/documents", tags=["documents"])
@@ -157,10 +158,16 @@ def delete_document(
     home: HomeParam,
     asker: Annotated[Asker, needs("ingest")],
 ) -> None:
-    """Take a document out of every search at once; old citations still resolve."""
+    """Take a document out of every search at once; old citations still resolve.
+
+    Where that could not be logged (507), deleting it again logs it.
+    """
     base = home.open(kb)
-    uri = home.store.documents.uri_of(base.row.id, document_id)
-    base.delete_document(uri, actor=asker.label)
+    uri = home.store.documents.uri_of(base.row.id, document_id, deleted_too=True)
+    try:
+        base.delete_document(uri, actor=asker.label)
+    except NotFound:  # It was deleted before, so it is no longer known by its name.
+        raise NotFound(f"there is no document with id {document_id!r} here") from None
 
 
 def _submit(jobs: Jobs, kb_id: int, upload: Upload, once: Once) -> JobState:

@@ -9,6 +9,8 @@ from pydantic import BaseModel
 from sse_starlette import EventSourceResponse, ServerSentEvent
 from starlette.requests import Request
 
+from api.routes.shared import prefers
+
 MEDIA_TYPE = "text/event-stream"
 _GRACE_SECONDS = 3.0
 
@@ -40,11 +42,7 @@ def stream(
 
 def wants_events(request: Request) -> bool:
     """Say whether a client accepts an event stream and doesn't name JSON before it."""
-    accepted = [
-        part.partition(";")[0].strip() for part in request.headers.get("accept", "").split(",")
-    ]
-    named = [kind for kind in accepted if kind in (MEDIA_TYPE, "application/json")]
-    return named[:1] == [MEDIA_TYPE]
+    return prefers(request, MEDIA_TYPE)
 
 
 def documented(description: str, example: str) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Path
 from pydantic import BeforeValidator, Field
 from starlette.exceptions import HTTPException
 
-from api.auth import needs
+from api.auth import needs, refuse_unless_all
 from api.errors import problems
 from api.requests import Body
 from api.routes.shared import HomeParam, JsonOnly
@@ -112,8 +112,8 @@ def create_key(body: NewKey, home: HomeParam, asker: _Admin) -> MadeKey:
     if beyond:
         raise HTTPException(403, f"this key can't give the scope {beyond[0]!r}: it has it not")
     granted = [EVERY] if body.knowledge_bases is None else body.knowledge_bases
-    if body.knowledge_bases is None and asker.knowledge_bases is not None:
-        raise HTTPException(403, "only a key with a grant on all knowledge bases grants all")
+    if body.knowledge_bases is None:
+        refuse_unless_all(asker, "grants all")
     for name in body.knowledge_bases or ():
         if name == EVERY or not asker.sees(name):
             raise no_such_knowledge_base(name)

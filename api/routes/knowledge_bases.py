@@ -3,10 +3,9 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Response
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from api.auth import needs
+from api.auth import needs, refuse_unless_all
 from api.conditional import conditional, with_headers
 from api.errors import problems
 from api.idempotency import OnceParam
@@ -38,9 +37,8 @@ def create_knowledge_base(
     once: OnceParam,
 ) -> KnowledgeBaseInfo:
     """Create a knowledge base; a key needs a grant on all for that."""
-    if asker.knowledge_bases is not None:
-        # Else a name that is taken would tell of a knowledge base that is not granted.
-        raise HTTPException(403, "only a key with a grant on all knowledge bases makes new ones")
+    # Else a name that is taken would tell of a knowledge base that is not granted.
+    refuse_unless_all(asker, "makes new ones")
     base = once.do(
         body.model_dump(),
         lambda: home.create(body.name),

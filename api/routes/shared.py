@@ -39,6 +39,15 @@ def media_type(request: Request) -> str:
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
+def prefers(request: Request, kind: str) -> bool:
+    """Say whether a client accepts a media type and doesn't name JSON before it."""
+    accepted = [
+        part.partition(";")[0].strip() for part in request.headers.get("accept", "").split(",")
+    ]
+    named = [one for one in accepted if one in (kind, JSON)]
+    return named[:1] == [kind]
+
+
 def kb_path(name: str) -> str:
     """Return the path of a knowledge base."""
     return f"/v1/knowledge-bases/{quote(name, safe='')}"

@@ -20,6 +20,7 @@ from knowledge_bases.store import Store
 from rag.settings import Settings
 
 _CHECKPOINT_LEAVES = 7
+_WRITERS = 4
 _APPEND = """
 import sys, threading
 from pathlib import Path
@@ -41,7 +42,7 @@ def work():
         with lock:
             print(recorded.sequence, recorded.id, recorded.leaf_hash, flush=True)
 
-for _ in range(4):
+for _ in range(int(sys.argv[3])):
     threading.Thread(target=work).start()
 """
 
@@ -62,8 +63,8 @@ def measure(kills: int, seed: int, folder: Path) -> dict[str, Any]:
     for number in range(kills):
         lines = folder / f"told-{number}"
         with lines.open("w") as output:
-            command = [sys.executable, "-c", _APPEND, str(home), str(_CHECKPOINT_LEAVES)]
-            process = subprocess.Popen(command, stdout=output)
+            options = [str(home), str(_CHECKPOINT_LEAVES), str(_WRITERS)]
+            process = subprocess.Popen([sys.executable, "-c", _APPEND, *options], stdout=output)
             wanted, deadline = moments.randint(1, 40), time.monotonic() + 120
             while lines.read_bytes().count(b"\n") < wanted and time.monotonic() < deadline:
                 if process.poll() is not None:
@@ -89,6 +90,9 @@ def measure(kills: int, seed: int, folder: Path) -> dict[str, Any]:
         database.close()
     return {
         "kills": kills,
+        "seed": seed,
+        "writers": _WRITERS,
+        "checkpoint_leaves": _CHECKPOINT_LEAVES,
         "acknowledged": len(told),
         "records": found.size if kills else 0,
         "checkpoints": found.checkpoints if kills else 0,

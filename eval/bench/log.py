@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import random
 import tempfile
 import threading
@@ -24,26 +25,44 @@ from knowledge_bases.store.log import Log
 from rag.settings import Settings
 
 
-def measure(leaves: int, samples: int, folder: Path) -> dict[str, Any]:
-    """Make a log of that many records, then time what is done with it at that size.
+def made(leaves: int, folder: Path) -> dict[str, Any]:
+    """Make a log of that many records, or go on with the one that is there.
 
     Args:
-        leaves: records; all but the timed ones are appended by 256 threads, as fast as it goes.
-        samples: appends, by 1 and by 8 writers, and inclusion proofs that are timed.
-        folder: for the log.
+        leaves: records; appended many in a transaction, by what also appends single ones.
+        folder: for the log; a home folder.
     """
     database = Database(Settings(home=folder))
     log = Store.on(database).log
     keys = KeyRing(folder / "keys")
-    keys.create(log.state().log_id)
-    timed = min(samples, leaves // 3)
-    started = time.perf_counter()
-    fill(log, leaves - 2 * timed, writers=256)
-    filled = time.perf_counter() - started
-    writers = {str(count): _appended(log, timed, count) for count in (1, 8)}
+    if not (folder / "keys" / "keys.json").exists():
+        keys.create(log.state().log_id)
+    before, started = log.size(), time.perf_counter()
+    fill(log, max(0, leaves - before))
+    seconds = time.perf_counter() - started
+    database.close()
+    return {
+        "records": max(0, leaves - before),
+        "seconds": round(seconds, 1),
+        "per_second": round(max(0, leaves - before) / seconds),
+    }
+
+
+def measure(samples: int, seed: int, folder: Path) -> dict[str, Any]:
+    """Time what is done with a log of the size that it has.
+
+    Args:
+        samples: appends, by 1 and by 8 writers, and inclusion proofs that are timed.
+        seed: of which records are proven.
+        folder: where the log is.
+    """
+    database = Database(Settings(home=folder))
+    log = Store.on(database).log
+    keys = KeyRing(folder / "keys")
+    writers = {str(count): _appended(log, samples, count) for count in (1, 8)}
     sign(log, keys)
     size, root = log.size(), log.root()
-    chance = random.Random(0)
+    chance = random.Random(seed)
     places = [chance.randrange(size) for _ in range(samples)]
     proofs: list[Sequence[bytes]] = []
     proving = _timed(places, lambda place: proofs.append(log.inclusion_proof(place)))
@@ -66,7 +85,9 @@ def measure(leaves: int, samples: int, folder: Path) -> dict[str, Any]:
     database.close()
     return {
         "leaves": size,
-        "fill": {"seconds": round(filled, 1), "per_second": round((leaves - 2 * timed) / filled)},
+        "samples": samples,
+        "seed": seed,
+        "fsync_of_4_kib": _synced(folder),
         "append_by_writers": writers,
         "inclusion_proof": {"most_hashes": max(map(len, proofs)), **proving},
         "consistency_proof": {"most_hashes": max(map(len, growths)), **growing},
@@ -116,6 +137,21 @@ def _timed(values: Sequence[int], work: Callable[[int], None]) -> dict[str, floa
     return _quantiles(milliseconds)
 
 
+def _synced(folder: Path) -> dict[str, float]:
+    """Time what every commit waits for: some bytes reaching the disk."""
+    path = folder / "fsync"
+    with path.open("wb") as file:
+
+        def write(_: int) -> None:
+            file.write(b"x" * 4_096)
+            file.flush()
+            os.fsync(file.fileno())
+
+        found = _timed(range(200), write)
+    path.unlink()
+    return found
+
+
 def _quantiles(milliseconds: Sequence[float]) -> dict[str, float]:
     p50, p95 = np.percentile(milliseconds, [50, 95])
     return {"p50_ms": round(float(p50), 2), "p95_ms": round(float(p95), 2)}
@@ -126,9 +162,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--leaves", type=int, default=1_000_000)
     parser.add_argument("--samples", type=int, default=1_000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--home", type=Path, help="keep the log there; one that is there is used")
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        result = measure(arguments.leaves, arguments.samples, Path(folder))
+    with tempfile.TemporaryDirectory() as temporary:
+        home = arguments.home or Path(temporary)
+        filled = made(arguments.leaves, home)
+        result = {"fill": filled, **measure(arguments.samples, arguments.seed, home)}
     print(json.dumps(result, indent=1))
 
 

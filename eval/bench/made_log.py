@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from knowledge_bases.audit.checkpoint import ORIGIN, Checkpoint
@@ -12,6 +11,7 @@ from knowledge_bases.audit.receipt import rests_on
 from knowledge_bases.store.log import Log, NewRecord
 
 DIGEST = hashlib.sha256(b"").hexdigest()
+_AT_ONCE = 2_000
 
 
 def answer(
@@ -30,13 +30,16 @@ def answer(
         "status": "answered",
         "text": text,
         "reason": None,
+        "settings": {"passages": 5},
         "settings_sha256": DIGEST,
+        "runtime": {"torch": "2.13.0", "threads": 2, "cpu": "AVX2", "device": "cpu"},
         "models": {"generator": "extractive"},
         "index": {"generation": 1, "manifest_sha256": DIGEST},
         "passages": [
             {
                 **version,
                 "chunk_id": 1,
+                "title": "A",
                 "start": 0,
                 "end": 4,
                 "score": 1.0,
@@ -74,13 +77,8 @@ def sign(log: Log, keys: KeyRing, size: int | None = None) -> str:
     return note
 
 
-def fill(log: Log, records: int, *, writers: int = 64) -> None:
-    """Append that many answers, by threads that share transactions."""
-
-    def work(writer: int) -> None:
-        for number in range(writer, records, writers):
-            log.append(answer(number))
-
-    with ThreadPoolExecutor(writers) as pool:
-        for _ in pool.map(work, range(writers)):
-            pass
+def fill(log: Log, records: int) -> None:
+    """Append that many answers, many in a transaction."""
+    for start in range(0, records, _AT_ONCE):
+        stop = min(start + _AT_ONCE, records)
+        log.append_all([answer(number) for number in range(start, stop)])

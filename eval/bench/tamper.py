@@ -11,7 +11,8 @@ import tempfile
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -336,6 +337,9 @@ def is_named(found: Verification, done: Tampering) -> bool:
 def measure(records: int, tamperings: int, seed: int, folder: Path) -> dict[str, Any]:
     """Tamper again and again, each time with the log as it was.
 
+    The log is also verified untouched: as it was made, after its file was rewritten without what
+    was deleted from it (VACUUM), and after all that was put back.
+
     Returns:
         how many were found, and in how many the first bad record was named; by way; the misses.
     """
@@ -344,6 +348,8 @@ def measure(records: int, tamperings: int, seed: int, folder: Path) -> dict[str,
     counts: Counter[str] = Counter()
     misses, seconds = [], 0.0
     alarms = log.verify().problem_count
+    log.database.compact()
+    alarms += log.verify().problem_count
     for number in range(tamperings):
         way = WAYS[number % len(WAYS)]
         done = log.tamper(way, chance)
@@ -362,12 +368,32 @@ def measure(records: int, tamperings: int, seed: int, folder: Path) -> dict[str,
     return {
         "records": records,
         "tamperings": tamperings,
-        "found": counts.pop("found"),
-        "first_bad_named": counts.pop("named"),
+        "seeds": [seed],
+        "found": counts.pop("found", 0),
+        "first_bad_named": counts.pop("named", 0),
+        "verified_untouched": 3,
         "false_alarms": alarms,
         "verify_seconds": round(seconds / max(1, tamperings), 3),
         "ways": dict(counts),
         "misses": misses,
+    }
+
+
+def merged(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return what several measurements found together."""
+    ways: Counter[str] = Counter()
+    for result in results:
+        ways.update(result["ways"])
+    seconds = sum(result["verify_seconds"] * result["tamperings"] for result in results)
+    added = ("tamperings", "found", "first_bad_named", "verified_untouched", "false_alarms")
+    sums = {name: sum(result[name] for result in results) for name in added}
+    return {
+        "records": results[0]["records"],
+        "seeds": [seed for result in results for seed in result["seeds"]],
+        **sums,
+        "verify_seconds": round(seconds / max(1, sums["tamperings"]), 3),
+        "ways": dict(ways),
+        "misses": [miss for result in results for miss in result["misses"]],
     }
 
 
@@ -457,13 +483,28 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--records", type=int, default=10_000)
     parser.add_argument("--tamperings", type=int, default=1_000)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0, help="of the first process")
+    parser.add_argument("--processes", type=int, default=1, help="each with a log of its own")
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        result = measure(arguments.records, arguments.tamperings, arguments.seed, Path(folder))
+    count = arguments.processes
+    shares = [
+        arguments.tamperings // count + (number < arguments.tamperings % count)
+        for number in range(count)
+    ]
+    with tempfile.TemporaryDirectory() as folder, ProcessPoolExecutor(count) as pool:
+        running = [
+            pool.submit(
+                measure,
+                arguments.records,
+                share,
+                arguments.seed + number,
+                Path(folder) / str(number),
+            )
+            for number, share in enumerate(shares)
+        ]
+        result = merged([process.result() for process in running])
     print(json.dumps(result, indent=1))
-    misses = result["misses"] or result["false_alarms"]
-    sys.exit(1 if misses else 0)
+    sys.exit(1 if result["misses"] or result["false_alarms"] else 0)
 
 
 if __name__ == "__main__":

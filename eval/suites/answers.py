@@ -40,6 +40,8 @@ class Outcome:
         right: of the text that was or would have been served.
         served: whether it was.
         kind: of `eval.mixture`.
+        barred: whether no threshold would have let it be served: a guard missed something, what the
+            question names is not cited, or the like.
     """
 
     probability: float
@@ -47,6 +49,12 @@ class Outcome:
     right: bool
     served: bool
     kind: str
+    barred: bool = False
+
+    @property
+    def rank(self) -> float:
+        """The probability by which it would be served; what is barred comes after all else."""
+        return self.probability - 1.0 if self.barred else self.probability
 
 
 def run(settings: Settings, data: Path | None) -> Report:
@@ -95,15 +103,16 @@ def sampled(rows: Sequence[Question]) -> list[Asked]:
 
 def outcome(asked: Asked, answer: Answer) -> Outcome:
     """Score what was served, or would have been."""
-    text, golds = answer.draft.text, asked.row.answers
+    text, golds, decided = answer.draft.text, asked.row.answers, answer.decision
     quoted = answer.draft.generator.startswith("extractive")
     right = contains(text, golds) > 0 if quoted else token_f1(text, golds) >= RIGHT_FROM
     return Outcome(
-        answer.decision.probability,
+        decided.probability,
         answer.draft.confidence,
         bool(golds) and bool(right),
         answer.status == "answered",
         asked.kind,
+        decided.barred,
     )
 
 
@@ -158,9 +167,9 @@ def report(outcomes: Sequence[Outcome]) -> tuple[dict[str, Any], Table, dict[str
 def _scores(
     outcomes: Sequence[Outcome],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
-    """Probability, confidence and rightness, (n,) each."""
+    """Rank, confidence and rightness, (n,) each."""
     return (
-        np.array([one.probability for one in outcomes]),
+        np.array([one.rank for one in outcomes]),
         np.array([one.confidence for one in outcomes]),
         np.array([one.right for one in outcomes]),
     )
@@ -168,7 +177,8 @@ def _scores(
 
 def figures_of(outcomes: Sequence[Outcome]) -> dict[str, Figure]:
     """Every figure with its interval; the mean over what there is."""
-    probability, confidence, right = _scores(outcomes)
+    rank, confidence, right = _scores(outcomes)
+    probability = np.array([one.probability for one in outcomes])
     served = np.array([one.served for one in outcomes])
     answerable = np.array([one.kind == ANSWERABLE for one in outcomes])
     count = len(outcomes)
@@ -190,9 +200,7 @@ def figures_of(outcomes: Sequence[Outcome]) -> dict[str, Figure]:
         "right or wrong, AUC of the generator's confidence": bootstrap(
             lambda i: auc(confidence[i], right[i]), count
         ),
-        "selective risk, area under the curve": bootstrap(
-            lambda i: area(probability[i], right[i]), count
-        ),
+        "selective risk, area under the curve": bootstrap(lambda i: area(rank[i], right[i]), count),
         "selective risk of the generator's confidence, area": bootstrap(
             lambda i: area(confidence[i], right[i]), count
         ),
@@ -223,10 +231,10 @@ def area(scores: NDArray[np.float64], right: NDArray[np.bool_]) -> float:
 
 
 def curve(
-    probability: NDArray[np.float64], confidence: NDArray[np.float64], right: NDArray[np.bool_]
+    rank: NDArray[np.float64], confidence: NDArray[np.float64], right: NDArray[np.bool_]
 ) -> list[tuple[float, float, float]]:
     """(coverage, risk by the decision, risk by the generator's confidence) in tenths."""
-    ours, theirs = risks(probability, right), risks(confidence, right)
+    ours, theirs = risks(rank, right), risks(confidence, right)
     points = []
     for tenth in range(1, 11):
         last = max(0, round(tenth * len(right) / 10) - 1)
@@ -235,7 +243,7 @@ def curve(
 
 
 def plot(
-    probability: NDArray[np.float64],
+    rank: NDArray[np.float64],
     confidence: NDArray[np.float64],
     right: NDArray[np.bool_],
     served: NDArray[np.bool_],
@@ -248,7 +256,7 @@ def plot(
     FigureCanvasAgg(drawing)
     axes = drawing.subplots()
     coverage = 100 * np.arange(1, len(right) + 1) / len(right)
-    axes.plot(coverage, 100 * risks(probability, right), label="decision with the verifier")
+    axes.plot(coverage, 100 * risks(rank, right), label="decision with the verifier")
     axes.plot(coverage, 100 * risks(confidence, right), label="generator's confidence alone")
     if served.any():
         place = 100 * served.mean(), 100 * (~right[served]).mean()

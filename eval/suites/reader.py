@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
@@ -20,7 +20,7 @@ from rag.pipeline import Pipeline
 from rag.settings import Settings
 from rag.training.augment import add_typos
 from rag.training.scores import auc
-from rag.types import Answer, Document, Draft, Passage, Token
+from rag.types import Answer, Document, Passage, Token
 from rag.words import content_words
 
 SQUAD, FAIRYTALES = "squad2", "fairytaleqa"
@@ -52,19 +52,9 @@ class Measured:
     def each(self, metric: Metric, *, forced: bool = False) -> list[float]:
         """The metric question by question."""
         return [
-            metric(own_draft(answer).text if forced else answer.text, row.answers)
+            metric(answer.draft.text if forced else answer.text, row.answers)
             for row, answer in zip(self.asked, self.answers, strict=True)
         ]
-
-    def alone(self) -> "Measured":
-        """As if nothing were tried where the generator withholds."""
-        return Measured(
-            self.asked,
-            [
-                replace(answer, status="abstained", text="") if by_fallback(answer) else answer
-                for answer in self.answers
-            ],
-        )
 
     def withheld(self) -> Figure:
         """Share of questions that got no answer."""
@@ -76,21 +66,11 @@ class Measured:
         return Measured([row for row, _ in pairs], [answer for _, answer in pairs])
 
 
-def by_fallback(answer: Answer) -> bool:
-    """Whether an answer was served by what is tried after the generator."""
-    return answer.status == "answered" and bool(answer.attempts)
-
-
-def own_draft(answer: Answer) -> Draft:
-    """What the generator drafted, served or not."""
-    return answer.attempts[0].draft if by_fallback(answer) else answer.draft
-
-
 def run(settings: Settings, data: Path | None) -> Report:
     """Measure reading on ``qa/dev``: the bundled generator, or another that the settings name.
 
-    Answers as they are served, so with the settings' fallback. Greedy decoding, so the same
-    figures each time; beside it, quoting sentences.
+    Answers as they are served. Greedy decoding, so the same figures each time; beside it, quoting
+    sentences.
     """
     rows = questions(data, "dev")
     squad = [row for row in rows if row.source == SQUAD]
@@ -129,8 +109,6 @@ def run(settings: Settings, data: Path | None) -> Report:
         "squad2: exact match if nothing were withheld": right.mean(exact_match, forced=True),
         "squad2: unanswerable recognised": wrong.withheld(),
         "squad2: answerable withheld": right.withheld(),
-        "squad2, without fallback: F1": right.alone().mean(token_f1),
-        "squad2, without fallback: unanswerable recognised": wrong.alone().withheld(),
         "squad2, rare names and numbers: F1": right.where(rare).mean(token_f1),
         "squad2, extractive: F1": quoted_squad.mean(token_f1, forced=True),
         "squad2: words with a pointer": _figure(_pointed(right)),
@@ -155,10 +133,7 @@ def run(settings: Settings, data: Path | None) -> Report:
     for source, measured in others.items():
         figures[f"{source}: F1"] = measured.mean(token_f1)
         figures[f"{source}: F1 if nothing were withheld"] = measured.mean(token_f1, forced=True)
-    scores = [
-        (answer.attempts[0].decision if by_fallback(answer) else answer.decision).probability
-        for answer in gold.answers
-    ]
+    scores = [answer.decision.probability for answer in gold.answers]
     telling = auc(scores, [bool(row.answers) for row in squad])
     return Report(
         {
@@ -227,7 +202,7 @@ def _pointed(measured: Measured) -> list[float]:
     return [
         float(token.pointer is not None)
         for answer in measured.answers
-        for token in own_draft(answer).tokens
+        for token in answer.draft.tokens
         if token.text.strip()
     ]
 
@@ -237,7 +212,7 @@ def _exact_runs(measured: Measured) -> list[float]:
     exact = []
     for answer in measured.answers:
         run: list[Token] = []
-        for token in [*own_draft(answer).tokens, None]:
+        for token in [*answer.draft.tokens, None]:
             last = run[-1].pointer if run else None
             own = token.pointer if token else None
             if token and own and last and (last.passage, last.end) == (own.passage, own.start):

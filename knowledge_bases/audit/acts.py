@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import rag
 from knowledge_bases.store.records import NewRecord
@@ -42,7 +41,11 @@ def erasure(
     kinds: Mapping[str, int],
     actor: str,
     knowledge_base: str | None = None,
-    **more: Any,
+    subject_hmac: str | None = None,
+    document_hmac: str | None = None,
+    document_id: str | None = None,
+    versions: int = 0,
+    chunks: int = 0,
 ) -> NewRecord:
     """Return the record that payloads are erased; it holds nothing of what they held.
 
@@ -52,7 +55,11 @@ def erasure(
         kinds: how many of each kind of record.
         actor: who erases.
         knowledge_base: the name of the one that a document was in.
-        more: what else is erased, as digests, ids and counts.
+        subject_hmac: whom they are about, keyed.
+        document_hmac: the document's knowledge base and URI, keyed.
+        document_id: the document's.
+        versions: of the document, that are erased.
+        chunks: the same.
     """
     content = {
         **_head("erasure", actor),
@@ -60,7 +67,11 @@ def erasure(
         "records": list(records),
         "kinds": dict(kinds),
         "knowledge_base": knowledge_base,
-        **more,
+        "subject_hmac": subject_hmac,
+        "document_hmac": document_hmac,
+        "document_id": document_id,
+        "versions": versions,
+        "chunks": chunks,
     }
     return NewRecord("erasure", knowledge_base, what, content)
 

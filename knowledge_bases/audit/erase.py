@@ -1,13 +1,14 @@
 """Erases payloads and documents; the log says what was erased before it is, and never what it was.
 
 The order: a marker file, the erasure's record, then the deletions. Whoever is killed in between
-leaves a marker and a record that names what is still to go; `Eraser.finish` goes on from there.
+leaves a marker and a record that names what is still to go; `Eraser.finish` goes on from there. A
+marker whose record is not in the log erases nothing.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,10 +16,18 @@ from typing import TYPE_CHECKING, Any
 from knowledge_bases.audit import acts
 from knowledge_bases.audit.unfinished import Markers
 from knowledge_bases.database import Database
-from knowledge_bases.index_clearing import build_from_nothing
+from knowledge_bases.index_clearing import build_from_nothing, clear_orphans
 from knowledge_bases.store import Store
 from knowledge_bases.store.erasing import Erasable, Erasing
-from rag.errors import DigestMismatch, NotFound, RecordError, StorageError, UsageError
+from knowledge_bases.upload_clearing import clear_uploads, waiting_uploads
+from rag.errors import (
+    DigestMismatch,
+    LegalHold,
+    NotFound,
+    RecordError,
+    StorageError,
+    UsageError,
+)
 
 if TYPE_CHECKING:
     from knowledge_bases.knowledge_base import KnowledgeBase
@@ -66,7 +75,7 @@ class Eraser:
         """Erase the payloads of all records about somebody.
 
         Raises:
-            UsageError: there is a legal hold.
+            LegalHold: there is a legal hold.
             RecordError: the log refused the record of it; nothing is erased.
             StorageError: it is erased, but something of it is still in the database's files.
         """
@@ -85,7 +94,8 @@ class Eraser:
 
         Raises:
             NotFound: there is no such record.
-            UsageError: there is a legal hold, or payloads of its kind are never erased.
+            UsageError: payloads of its kind are never erased.
+            LegalHold: there is a legal hold.
             RecordError: the log refused the record of it; nothing is erased.
             StorageError: it is erased, but something of it is still in the database's files.
         """
@@ -102,19 +112,30 @@ class Eraser:
 
         Raises:
             NotFound: nothing is stored of it, and no record rests on it.
-            UsageError: there is a legal hold.
+            UsageError: an upload that may hold it is still to be worked off.
+            LegalHold: there is a legal hold.
             RecordError: the log refused the record of it; nothing is erased.
             StorageError: it is erased, but something of it is still in files.
         """
+        self.refuse_under_hold()
+        self._refuse_while_uploading(kb_name)
         log = self._store.log
         found = self._erasing.at(log.citing(kb_name, uri, read=True))
+        traces, jobs = None, list[str]()
         try:
             base = self._open_base(kb_name)
-            traces = self._erasing.document(base.row.id, uri)
         except NotFound:
-            traces = None  # The knowledge base is deleted; records may still rest on it.
-        if traces is None and not found:
-            raise NotFound(f"there is nothing of {uri!r} in {kb_name!r}; `rag doc list` shows all")
+            base = None  # It is deleted; records may still rest on its documents.
+        if base is not None:
+            traces = self._erasing.document(base.row.id, uri)
+            jobs = self._erasing.jobs_naming(base.row.id, uri)
+        if traces is None and not found and not jobs:
+            if base is not None or not self._was_deleted(kb_name):
+                raise NotFound(
+                    f"there is nothing of {uri!r} in {kb_name!r}; `rag doc list` shows all"
+                )
+            self._clear_files([])  # Deleting it left no rows, but maybe traces of them.
+            return Erased(0, {}, ())
         document: dict[str, Any] = {"knowledge_base": kb_name}
         if traces is not None:
             document["document_id"] = traces.document_id
@@ -126,7 +147,8 @@ class Eraser:
             document_hmac=log.subject_hash(f"{kb_name}\n{uri}"),
             versions=traces.versions if traces else 0,
             chunks=traces.chunks if traces else 0,
-            **document,
+            jobs=jobs,
+            **{name: str(value) for name, value in document.items()},
         )
         if traces is None:
             return erased
@@ -146,16 +168,16 @@ class Eraser:
             how many payloads were still there.
 
         Raises:
-            UsageError: there is a legal hold.
+            LegalHold: there is a legal hold.
             StorageError: the database is in use or refused it.
         """
-        self._refuse_under_hold()
+        self.refuse_under_hold()
         left = list(self.pending())
         if left:
             self._store.log.erase([one.sequence for one in left])
         markers = self._markers.all()
-        for document in markers.values():
-            self._clear_document(document)
+        for marked in markers.values():
+            self._clear_document(marked)
         self._clear_files(list(markers))
         return len(left)
 
@@ -183,51 +205,78 @@ class Eraser:
         *,
         what: str,
         actor: str,
+        jobs: Sequence[str] = (),
         **more: Any,
     ) -> Erased:
-        self._refuse_under_hold()
+        self.refuse_under_hold()
         if not found and not document:
             return Erased(0, {}, ())
-        marker = self._markers.add(document)
-        recorded = []
+        saying = []
+        for start in range(0, max(1, len(found)), _IDS_PER_RECORD):
+            part = found[start : start + _IDS_PER_RECORD]
+            kinds = Counter(one.kind for one in part)
+            ids = [one.id for one in part]
+            saying.append(acts.erasure(ids, what=what, kinds=kinds, actor=actor, **more))
+        marked = {**document, "jobs": list(jobs), "recorded_as": [new.id for new in saying]}
+        marker = self._markers.add(marked)
+        recorded: list[str] = []
         try:
-            for start in range(0, max(1, len(found)), _IDS_PER_RECORD):
-                part = found[start : start + _IDS_PER_RECORD]
-                kinds = Counter(one.kind for one in part)
-                new = acts.erasure(
-                    [one.id for one in part], what=what, kinds=kinds, actor=actor, **more
-                )
+            for new in saying:
                 recorded.append(self._store.log.append(new).id)
         except (StorageError, DigestMismatch) as error:
             if not recorded:  # Else it is named already, and `finish` will erase it.
                 marker.unlink(missing_ok=True)
             raise RecordError(f"nothing is erased, as that could not be logged: {error}") from error
         self._store.log.erase([one.sequence for one in found])
-        self._clear_document(document)
+        self._clear_document(marked)
         self._clear_files([marker])
         kinds = Counter(one.kind for one in found)
         return Erased(len(found), dict(kinds), tuple(recorded))
 
-    def _refuse_under_hold(self) -> None:
+    def refuse_under_hold(self) -> None:
+        """Raise `LegalHold` if there is one, as every erasure does."""
         if self._store.log.state().legal_hold:
-            raise UsageError(
-                "there is a legal hold on the log, so nothing may be erased; `rag audit hold off` "
-                "ends it"
+            raise LegalHold(
+                "there is a legal hold on the log, so nothing may be erased; "
+                "`rag audit hold off --reason R` ends it"
             )
 
-    def _clear_document(self, document: dict[str, Any]) -> None:
-        if "document_id" not in document:
+    def _refuse_while_uploading(self, kb_name: str) -> None:
+        """Raise `UsageError` where what is to be erased may be about to come in (again)."""
+        theirs = [job.id for job in self._store.jobs.unfinished() if job.kb_name == kb_name]
+        waiting = waiting_uploads(self._database.home, theirs)
+        if waiting:
+            raise UsageError(
+                f"{len(waiting)} uploads into {kb_name!r} are not worked off yet and may hold it "
+                f"(the first is job {waiting[0]}): erase it when `rag serve` has finished them"
+            )
+
+    def _was_deleted(self, kb_name: str) -> bool:
+        """Whether the log knows of deletions in a knowledge base of that name."""
+        return any(self._store.log.all(kinds=("deletion",), kb_name=kb_name, limit=1))
+
+    def _clear_document(self, marked: Mapping[str, Any]) -> None:
+        """Erase what a marker names, unless the log doesn't say so."""
+        recorded_as = marked.get("recorded_as")
+        if recorded_as is not None and not self._erasing.any_recorded(recorded_as):
+            return
+        self._erasing.forget_jobs(marked.get("jobs", []))
+        if "document_id" not in marked:
             return
         try:
-            base = self._open_base(document["knowledge_base"])
+            base = self._open_base(marked["knowledge_base"])
         except NotFound:
             return  # It was deleted with all of its documents.
-        self._erasing.forget_document(base.row.id, document["document_id"])
+        self._erasing.forget_document(base.row.id, marked["document_id"])
         folder = base.home.folder(base.row)
         build_from_nothing(self._store, base.row, base.lifecycle, folder)
         base.lifecycle.remove_old()
 
     def _clear_files(self, markers: Sequence[Path]) -> None:
+        """Clear the home folder of what is no longer in any row; then the markers may go."""
+        home = self._database.home
+        clear_orphans(self._store, home / "indexes")
+        clear_uploads(home, {job.id for job in self._store.jobs.unfinished()})
         try:
             self._database.compact()
         except StorageError as error:

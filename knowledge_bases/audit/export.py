@@ -1,4 +1,4 @@
-"""Writes the log's answers as JSONL or CSV, record by record, with a manifest of what it holds."""
+"""Writes the log as JSONL, CSV or PROV-JSON, record by record, with a manifest of what it holds."""
 
 import csv
 import hashlib
@@ -7,9 +7,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, TextIO
 
+from knowledge_bases.audit.prov import NAMESPACE, prov_document
 from knowledge_bases.audit.receipt import canonical
 
-Format = Literal["jsonl", "csv"]
+Format = Literal["jsonl", "csv", "prov"]
 MANIFEST_SCHEMA = "grounded-rag/export/1"
 COLUMNS = (
     "sequence",
@@ -46,11 +47,14 @@ class Exported:
     Attributes:
         leaf: as sealed, parsed.
         payload: None once it was erased.
+        salt: of the leaf's commitment to it, hexadecimal; with the payload's canonical JSON it
+            gives that commitment. None once it was erased.
     """
 
     leaf: Mapping[str, Any]
     leaf_hash: str
     payload: Mapping[str, Any] | None
+    salt: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +93,8 @@ def export(
     Args:
         records: in the order of the log.
         out: opened with ``newline=""`` and as UTF-8.
-        format: a JSON object a line, with the whole payload; or a row a record.
+        format: a JSON object a line, with the whole payload; a row a record; or one W3C PROV-JSON
+            document with a bundle for each record, all of which are answers.
         log_size: of the log.
         root: of its tree at that size, as hex.
 
@@ -103,6 +108,12 @@ def export(
         table.writerow(COLUMNS)
         for record in written.each(records):
             table.writerow([safe_cell(value) for value in csv_row(record)])
+    elif format == "prov":
+        lines.write(f'{{"prefix":{json.dumps({"rag": NAMESPACE})},"bundle":{{')
+        for number, record in enumerate(written.each(records)):
+            told = canonical(prov_document(record.leaf, record.payload)).decode()
+            lines.write(f'{"," if number else ""}\n"rag:{record.leaf["id"]}":{told}')
+        lines.write("}}\n")
     else:
         for record in written.each(records):
             lines.write(f"{canonical(jsonl_row(record)).decode()}\n")
@@ -125,6 +136,7 @@ def jsonl_row(record: Exported) -> dict[str, Any]:
         "leaf": dict(record.leaf),
         "leaf_hash": record.leaf_hash,
         "payload": None if record.payload is None else dict(record.payload),
+        "salt": record.salt,
     }
 
 

@@ -222,7 +222,7 @@ def _opened(
     own = {place.index: place for place, _ in places if place.document == current.uri}
     evidence = dict(zip((place.index for place, _ in places), (e for _, e in places), strict=True))
     answer = "".join(token[0] for token in receipt["draft"]["tokens"])
-    # As `claims_of` decides it: the receipt keeps a claim's words, not what it was judged with.
+    # As `claims_of` decides it: older receipts don't say what a claim was judged with.
     short = len(answer.split()) < SHORT_ANSWER_WORDS
     asked = []
     for verdict in receipt["verdicts"]:
@@ -230,8 +230,9 @@ def _opened(
         if not cited:
             continue
         claim = Claim(verdict["claim"], tuple(verdict["citations"]), None)
-        if short:
-            claim = Claim(claim.text, claim.citations, receipt["question"])
+        if verdict.get("as_answer", short):
+            asked_with = verdict.get("question") or receipt["question"]
+            claim = Claim(claim.text, claim.citations, asked_with)
         texts = [text for index in claim.citations for text in evidence.get(index, ())]
         worst = min((place.state for place in cited), key=_WORST_FIRST.index)
         if worst == "lost":

@@ -24,7 +24,7 @@ from rag.errors import AlreadyExists, IntegrityError, NotFound, StorageError, Us
 from rag.publish import PARTIAL, put_file, sync
 
 _LOCK_SECONDS = 30.0
-_REMEDY = "restore it from a backup, or rotate to a new key, saying that this one is lost"
+_REMEDY = "restore it from a backup, or give it up: rag audit rotate-key --lost"
 
 
 class KeyRing:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints, ValidationError
 
@@ -18,6 +18,9 @@ Sha256 = Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")]
 Count = Annotated[int, Field(ge=0)]
 Probability = Annotated[float, Field(ge=0, le=1)]
 Day = Annotated[str, StringConstraints(pattern=r"^\d{4}-\d\d-\d\d$")]
+Moment = Annotated[
+    str, StringConstraints(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}\+00:00$")
+]
 Token = tuple[str, float, float, int | None, int | None, int | None]
 """Text, probability, copy share, passage, start, end; null where it is generated."""
 
@@ -44,12 +47,22 @@ class Limits(Shape):
     until: Day | None
 
 
+class Runtime(Shape):
+    """What an answer was computed with."""
+
+    torch: str
+    threads: Count
+    cpu: str = Field(description="The best instructions of the CPU that torch uses.")
+    device: str
+
+
 class ReadPassage(Shape):
     """A passage that was before the writer, best first."""
 
     chunk_id: int
     document: str
     document_id: str
+    title: str
     version: int
     start: Count
     end: Count
@@ -103,6 +116,8 @@ class JudgedClaim(Shape):
     """What the verifier said of one claim."""
 
     claim: str
+    as_answer: bool = Field(description="Judged as an answer to a question, not on its own.")
+    question: str | None = Field(description="That one where it is not the question asked.")
     citations: list[int]
     label: Literal["supported", "contradicted", "unsupported"]
     p_supported: Probability | None
@@ -136,7 +151,10 @@ class TriedDraft(Shape):
 
 
 class PersonalData(Shape):
-    """What a question held of personal data, counted by kind, and whether it was masked."""
+    """What a question held of personal data, of a check its claim and evidence too, by kind.
+
+    Masked, it is also gone from what repeats it: drafts, reasons, a check's verdicts, errors.
+    """
 
     mode: Literal["mark", "mask"]
     found: dict[str, Count]
@@ -163,7 +181,9 @@ class Receipt(Shape):
     status: Literal["answered", "abstained"]
     text: str
     reason: str | None
+    settings: dict[str, JsonValue] = Field(description="Those that shape answers.")
     settings_sha256: Sha256
+    runtime: Runtime
     models: dict[str, str]
     index: SearchedIndex
     passages: list[ReadPassage]
@@ -268,45 +288,62 @@ class DeletedKnowledgeBase(Payload):
     checked: LookedFor
 
 
-class OpenPayload(Payload):
-    """Base of the shapes that may hold more than what is named."""
+class Review(Payload):
+    """What a reviewer said of a record; the one shape that may hold more than what is named."""
 
     model_config = ConfigDict(extra="allow")
     __pydantic_extra__: dict[str, JsonValue]
-
-
-class Read(OpenPayload):
-    """A record that somebody opened."""
-
-    schema_: Literal["grounded-rag/read/1"] = Field(alias="schema")
-    kind: Literal["read"]
-    records: list[str] = Field(description="Ids; empty where a range was read.")
-    how: str = Field(description="E.g. show, export, bundle, replay.")
-
-
-class Erasure(OpenPayload):
-    """Payloads that were erased; nothing of what they held."""
-
-    schema_: Literal["grounded-rag/erasure/1"] = Field(alias="schema")
-    kind: Literal["erasure"]
-    records: list[str]
-
-
-class Review(OpenPayload):
-    """What a reviewer said of a record."""
-
     schema_: Literal["grounded-rag/review/1"] = Field(alias="schema")
     kind: Literal["review"]
 
 
-class KeyChange(OpenPayload):
-    """A signing key that was made or replaced."""
+class Read(Payload):
+    """Records that somebody opened."""
+
+    schema_: Literal["grounded-rag/read/1"] = Field(alias="schema")
+    kind: Literal["read"]
+    records: list[str] = Field(description="Ids; empty where all of a log was read.")
+    how: str = Field(description="E.g. show, export, bundle, replay.")
+    log_size: Count | None = Field(description="Of the log where all of it was read.")
+
+
+class Erasure(Payload):
+    """Payloads that were erased; nothing of what they held."""
+
+    schema_: Literal["grounded-rag/erasure/1"] = Field(alias="schema")
+    kind: Literal["erasure"]
+    what: Literal["subject", "record", "document"]
+    records: list[str] = Field(description="Their ids.")
+    kinds: dict[str, Count] = Field(description="How many of each kind of record.")
+    knowledge_base: str | None = Field(description="Of a document.")
+    subject_hmac: Sha256 | None = Field(description="Of whoever they were about, keyed.")
+    document_hmac: Sha256 | None = Field(description="Of knowledge base and URI, keyed.")
+    document_id: str | None = Field(description="None where only records were left of it.")
+    versions: Count = Field(description="Of a document, whose texts are gone.")
+    chunks: Count
+
+
+class KeyChange(Payload):
+    """A signing key that was made, or put in the place of another."""
 
     schema_: Literal["grounded-rag/key/1"] = Field(alias="schema")
     kind: Literal["key"]
+    change: Literal["created", "rotated", "lost"]
+    key: str = Field(description="The public key, as signed notes name it.")
+    from_: Count = Field(alias="from", description="Log size that it signs from.")
+    replaces: str | None = Field(description="The public key before it.")
 
 
-class Calibration(OpenPayload):
+class AskedQuestions(Shape):
+    """The file of questions that a calibration was fitted on."""
+
+    file: str
+    sha256: Sha256
+    questions: Count
+    command: str
+
+
+class Calibration(Payload):
     """A calibration file that was written."""
 
     schema_: Literal["grounded-rag/calibration/1"] = Field(alias="schema")
@@ -314,9 +351,11 @@ class Calibration(OpenPayload):
     knowledge_base: str
     file: str
     sha256: Sha256
+    questions: AskedQuestions
+    report: dict[str, JsonValue] = Field(description="What it was found to do.")
 
 
-class SettingsChange(OpenPayload):
+class SettingsChange(Payload):
     """Settings that shape answers and are no longer what they were."""
 
     schema_: Literal["grounded-rag/settings/1"] = Field(alias="schema")
@@ -326,11 +365,34 @@ class SettingsChange(OpenPayload):
     before_sha256: Sha256
 
 
-class Retention(OpenPayload):
-    """What was dropped for its age, or how long payloads are kept from now on."""
+class RetentionSet(Payload):
+    """How long payloads are kept from now on."""
 
     schema_: Literal["grounded-rag/retention/1"] = Field(alias="schema")
     kind: Literal["retention"]
+    what: Literal["set"]
+    retention_days: Count | None = Field(description="None keeps them for good.")
+
+
+class LegalHold(Payload):
+    """That nothing may be erased from now on, or that it may again."""
+
+    schema_: Literal["grounded-rag/retention/1"] = Field(alias="schema")
+    kind: Literal["retention"]
+    what: Literal["legal hold"]
+    on: bool
+    reason: str
+
+
+class Pruning(Payload):
+    """What was dropped for its age: the payloads of all records before it that are older."""
+
+    schema_: Literal["grounded-rag/retention/1"] = Field(alias="schema")
+    kind: Literal["retention"]
+    what: Literal["pruned"]
+    before: Moment
+    retention_days: Count
+    kinds: dict[str, Count] = Field(description="How many of each kind of record.")
 
 
 class AccessChange(Payload):
@@ -357,10 +419,10 @@ SHAPES: dict[str, tuple[type[Shape], ...]] = {
     "read": (Read,),
     "calibration": (Calibration,),
     "settings": (SettingsChange,),
-    "retention": (Retention,),
+    "retention": (RetentionSet, LegalHold, Pruning),
     "access": (AccessChange,),
 }
-"""Kind → the shapes that its payloads may have."""
+"""Kind → the shapes that its payloads may have; where there are several, `what` says which."""
 
 
 def checked(kind: str, payload: Mapping[str, Any]) -> bytes:
@@ -371,9 +433,7 @@ def checked(kind: str, payload: Mapping[str, Any]) -> bytes:
     """
     try:
         content = canonical(payload)
-        shape, *others = SHAPES[kind]
-        if others and payload.get("what") == "knowledge base":
-            shape = DeletedKnowledgeBase
+        shape = _shape(SHAPES[kind], payload.get("what"))
         # Of the bytes, so that exactly what is stored was checked.
         shape.model_validate_json(content)
     except ValidationError as error:
@@ -383,6 +443,14 @@ def checked(kind: str, payload: Mapping[str, Any]) -> bytes:
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise RecordError(f"a payload of kind {kind} can't be recorded: {error}") from error
     return content
+
+
+def _shape(shapes: Sequence[type[Shape]], what: object) -> type[Shape]:
+    """Return the shape whose `what` a payload has; the first where none has it."""
+    for shape in shapes[1:]:
+        if what in get_args(shape.model_fields["what"].annotation):
+            return shape
+    return shapes[0]
 
 
 def schemas() -> dict[str, dict[str, Any]]:

@@ -1,10 +1,10 @@
-"""Finds and masks personal data in questions before they are stored, by patterns and checksums."""
+"""Finds and masks personal data in what is asked before it is stored, by patterns and checksums."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from ipaddress import ip_address
@@ -15,6 +15,12 @@ from rag.errors import MissingDependency
 Mode = Literal["off", "mark", "mask"]
 _REGIONS = ("GB", "US", "DE", "FR", "ES", "IT", "NL", "IN", "AU")
 """Whose phone numbers are known also without a country code, written as is usual there."""
+_SENT = ("question", "claim", "evidence")
+"""What a payload has of what was sent to be answered or judged."""
+_OURS = ("label", "name", "type")
+"""Fields of what repeats it that hold words of this project alone."""
+_TELLING_CHARS = 4
+"""Shorter parts of what was found are left where they stand alone."""
 _LATER = 48
 """Characters before a number in which the word may stand that says what it is."""
 _EMAIL = re.compile(r"(?<![\w.+-])[\w.+%'-]{1,64}@(?:[\w-]{1,63}\.){1,8}[^\W\d_]{2,24}(?![\w-])")
@@ -125,9 +131,11 @@ def mask(text: str) -> tuple[str, dict[str, int]]:
 
 
 def protected(payload: Mapping[str, Any], mode: Mode) -> dict[str, Any]:
-    """Return a payload as it may be stored: what its question holds counted, and masked if asked.
+    """Return a payload as it may be stored: what was sent is counted, and masked if asked.
 
-    The question stands there as asked, and in drafts as the generator read it.
+    What was sent is the question, and of a check its claim and evidence. What repeats it is masked
+    alike: the question as the generator read it, reasons, a check's verdicts, an error's message.
+    Documents are not: what an answer quotes of them stays what they say.
 
     Args:
         payload: of an answer, a refusal or a check; it stays as it is.
@@ -136,32 +144,123 @@ def protected(payload: Mapping[str, Any], mode: Mode) -> dict[str, Any]:
     Raises:
         MissingDependency: the libraries of the extra `pii` are not installed.
     """
-    question = payload.get("question")
-    if mode == "off" or not isinstance(question, str):
+    sent = [text for name in _SENT for text in _texts(payload.get(name))]
+    if mode == "off" or not sent:
         return dict(payload)
-    masked, counts = mask(question)
+    found = [(one.kind, text[one.start : one.end]) for text in sent for one in find(text)]
+    counts = dict(sorted(Counter(kind for kind, _ in found).items()))
     stored = {**payload, "personal_data": {"mode": mode, "found": counts}}
     if mode == "mark":
         return stored
-    stored["question"] = masked
+    masker = _Masker(found)
+    stored |= {name: _masked(payload[name]) for name in _SENT if name in payload}
+    for name in ("reason", "error", *(("verdicts",) if payload.get("kind") == "check" else ())):
+        if name in payload:
+            stored[name] = masker.everywhere(payload[name], words=name == "reason")
+    if payload.get("kind") == "answer":
+        stored["verdicts"] = [masker.verdict(one) for one in payload.get("verdicts", ())]
     if "draft" in payload:
-        stored["draft"] = _masked_draft(payload["draft"])
+        stored["draft"] = masker.draft(payload["draft"])
     if "attempts" in payload:
-        stored["attempts"] = [
-            {**attempt, "draft": _masked_draft(attempt["draft"])} for attempt in payload["attempts"]
-        ]
+        stored["attempts"] = [masker.attempt(attempt) for attempt in payload["attempts"]]
     return stored
 
 
 def masked_count(payload: Mapping[str, Any]) -> int:
-    """Return how many pieces of a payload's question were masked."""
+    """Return how many pieces of what was asked were masked in a payload."""
     noted = payload.get("personal_data") or {}
     return sum(noted.get("found", {}).values()) if noted.get("mode") == "mask" else 0
 
 
-def _masked_draft(draft: Mapping[str, Any]) -> dict[str, Any]:
-    read_as = draft.get("read_as")
-    return {**draft, "read_as": mask(read_as)[0]} if isinstance(read_as, str) else dict(draft)
+def require() -> None:
+    """Check that what finds personal data is installed.
+
+    Raises:
+        MissingDependency: it is not.
+    """
+    for name in ("phonenumbers", "stdnum.iban"):
+        _library(name)
+
+
+class _Masker:
+    """Masks what was found, wherever it is repeated.
+
+    Args:
+        found: (kind, text).
+    """
+
+    def __init__(self, found: Sequence[tuple[str, str]]) -> None:
+        self._kinds: dict[str, str] = {}
+        for kind, text in found:
+            self._kinds.setdefault(text.casefold(), kind)
+        self._whole = _any_of(self._kinds)
+        for kind, text in found:
+            for word in re.findall(rf"\w{{{_TELLING_CHARS},}}", text):
+                self._kinds.setdefault(word.casefold(), kind)
+        self._words = _any_of(self._kinds)
+
+    def text(self, text: str, *, words: bool = False) -> str:
+        """Return a text without it.
+
+        Args:
+            text: the text.
+            words: its single words count too, as where a text names what was not found.
+        """
+        masked = mask(text)[0]
+        if not self._kinds:
+            return masked
+        repeated = self._words if words else self._whole
+        return repeated.sub(lambda hit: f"[{self._kinds.get(hit[0].casefold(), '…')}]", masked)
+
+    def everywhere(self, value: Any, *, words: bool = False) -> Any:
+        """Return a JSON value whose texts are all without it."""
+        if isinstance(value, str):
+            return self.text(value, words=words)
+        if isinstance(value, list | tuple):
+            return [self.everywhere(one, words=words) for one in value]
+        if isinstance(value, Mapping):
+            return {
+                name: one
+                if name in _OURS
+                else self.everywhere(one, words=words or name in ("missing", "reason"))
+                for name, one in value.items()
+            }
+        return value
+
+    def draft(self, draft: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a draft whose question as it was read is without it."""
+        read_as = draft.get("read_as")
+        return {**draft, "read_as": self.text(read_as)} if read_as else dict(draft)
+
+    def verdict(self, verdict: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what is kept of a verdict on an answer's claim, its question without it."""
+        question = verdict.get("question")
+        return {**verdict, "question": self.text(question)} if question else dict(verdict)
+
+    def attempt(self, attempt: Mapping[str, Any]) -> dict[str, Any]:
+        """Return an attempt that was not served, its draft, questions and reason without it."""
+        stored = {**attempt, "draft": self.draft(attempt["draft"])}
+        stored["verdicts"] = [self.verdict(one) for one in attempt.get("verdicts", ())]
+        if "decision" in attempt:
+            stored["decision"] = self.everywhere(attempt["decision"])
+        return stored
+
+
+def _any_of(texts: Iterable[str]) -> re.Pattern[str]:
+    either = "|".join(re.escape(text) for text in sorted(texts, key=len, reverse=True))
+    return re.compile(rf"(?<!\w)(?:{either})(?!\w)", re.IGNORECASE)
+
+
+def _masked(sent: Any) -> Any:
+    """Return a field of what was sent, masked."""
+    if isinstance(sent, list):
+        return [_masked(one) for one in sent]
+    return mask(sent)[0] if isinstance(sent, str) else sent
+
+
+def _texts(value: Any) -> list[str]:
+    """Return the texts that a field of a payload is, or lists."""
+    return [one for one in (value if isinstance(value, list) else [value]) if isinstance(one, str)]
 
 
 def _addresses(text: str) -> Iterator[Found]:

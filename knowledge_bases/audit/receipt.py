@@ -5,9 +5,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import rfc8785
-
 import rag
+from knowledge_bases.audit import canonical_json
 from rag.types import Answer, Draft, Filters, Passage, Token, Verdict
 
 SCHEMA = "grounded-rag/receipt/1"
@@ -33,7 +32,9 @@ def answer_receipt(
     answer: Answer,
     *,
     kb_name: str,
+    settings: Mapping[str, Any],
     settings_digest: str,
+    runtime: Mapping[str, Any],
     embedder: str,
     generation: int,
     generation_digest: str,
@@ -45,7 +46,9 @@ def answer_receipt(
     Args:
         answer: as the pipeline returned it, the draft of an abstention included.
         kb_name: the knowledge base asked.
-        settings_digest: sha256 of the settings that shape answers.
+        settings: those that shape answers, by name.
+        settings_digest: their sha256.
+        runtime: what it was computed with; see `knowledge_bases.runtime`.
         embedder: reference and digest of the bi-encoder.
         generation: number of the index generation searched.
         generation_digest: sha256 of its manifest.
@@ -63,7 +66,9 @@ def answer_receipt(
         "status": answer.status,
         "text": answer.text,
         "reason": answer.decision.reason,
+        "settings": dict(settings),
         "settings_sha256": settings_digest,
+        "runtime": dict(runtime),
         "models": {**answer.models, "embedder": embedder},
         "index": {"generation": generation, "manifest_sha256": generation_digest},
         "passages": [_passage(passage) for passage in answer.passages],
@@ -81,7 +86,7 @@ def answer_receipt(
             }
             for citation in answer.citations
         ],
-        "verdicts": [judged(verdict) for verdict in answer.verdicts],
+        "verdicts": [judged(verdict, answer.question) for verdict in answer.verdicts],
         "decision": {
             "probability": answer.decision.probability,
             "threshold": answer.decision.threshold,
@@ -90,7 +95,7 @@ def answer_receipt(
             {
                 "models": dict(attempt.models),
                 "draft": _draft(attempt.draft),
-                "verdicts": [judged(verdict) for verdict in attempt.verdicts],
+                "verdicts": [judged(verdict, answer.question) for verdict in attempt.verdicts],
                 "decision": {
                     "probability": attempt.decision.probability,
                     "threshold": attempt.decision.threshold,
@@ -132,7 +137,7 @@ def canonical(payload: Mapping[str, Any]) -> bytes:
     Raises:
         ValueError: it holds what JSON can't: NaN, an integer beyond 2**53, broken Unicode.
     """
-    return rfc8785.dumps(dict(payload))
+    return canonical_json.dumps(dict(payload))
 
 
 def _passage(passage: Passage) -> dict[str, Any]:
@@ -140,6 +145,7 @@ def _passage(passage: Passage) -> dict[str, Any]:
         "chunk_id": passage.chunk_id,
         "document": passage.document.uri,
         "document_id": passage.document.id,
+        "title": passage.document.title,
         "version": passage.version,
         "start": passage.start,
         "end": passage.end,
@@ -160,10 +166,18 @@ def _draft(draft: Draft) -> dict[str, Any]:
     }
 
 
-def judged(verdict: Verdict) -> dict[str, Any]:
-    """Return what is kept of a verdict."""
+def judged(verdict: Verdict, asked: str | None) -> dict[str, Any]:
+    """Return what is kept of a verdict.
+
+    Args:
+        verdict: what the verifier said.
+        asked: the question that the record names already.
+    """
+    question = verdict.claim.question
     return {
         "claim": verdict.claim.text,
+        "as_answer": question is not None,
+        "question": None if question == asked else question,
         "citations": list(verdict.claim.citations),
         "label": verdict.label,
         "p_supported": verdict.p_supported,

@@ -22,6 +22,7 @@ COMPARED = (
     "attempts",
 )
 """What an answer is, of a receipt: all but who asked when, how long it took, and by what means."""
+_NAMES = frozenset({"document_id", "title"})
 _TOKEN = ("text", "probability", "copy_share", "passage", "start", "end")
 _SHOWN = 200
 """Lines of a diff; of a longer one the rest is counted."""
@@ -32,7 +33,8 @@ class Difference:
     """A means of answering that is not what the receipt names.
 
     Attributes:
-        what: "generator", "verifier", "reranker", "embedder", "decider", "index", "settings", …
+        what: "generator", "verifier", "reranker", "embedder", "decider", "index", "settings",
+            "threads", …
         then: as recorded; None where there was none.
         now: as at hand; None where it is missing.
     """
@@ -86,10 +88,14 @@ def outcome_of(then: Mapping[str, Any], now: Mapping[str, Any]) -> Outcome:
 
 
 def answer_of(receipt: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the part of a receipt that is compared; older ones lack a document's id."""
+    """Return the part of a receipt that is compared.
+
+    Not what a document was called: it may be renamed, and is another one where its knowledge base
+    was made anew.
+    """
     found = {name: receipt[name] for name in COMPARED if name in receipt}
     found["passages"] = [
-        {name: value for name, value in passage.items() if name != "document_id"}
+        {name: value for name, value in passage.items() if name not in _NAMES}
         for passage in receipt.get("passages", ())
     ]
     found["attempts"] = [

@@ -14,10 +14,12 @@ from knowledge_bases.database import Database
 from knowledge_bases.store.erasing import Erasing
 from knowledge_bases.store.log import Log, NewRecord, Recorded
 from knowledge_bases.store.records import LogState
-from rag.errors import DigestMismatch, RecordError, StorageError, UsageError
+from rag.errors import DigestMismatch, LegalHold, RecordError, StorageError, UsageError
 
 FLOOR_DAYS = 183
 """Six months: EU AI Act, articles 19 and 26."""
+MOST_DAYS = 36_525
+"""A hundred years; who wants longer keeps payloads for good."""
 _AT_ONCE = 10_000
 _log = logging.getLogger(__name__)
 
@@ -62,13 +64,18 @@ class Retention:
         """Set for how many days payloads are kept; None keeps them for good.
 
         Raises:
-            UsageError: that is less than six months.
+            UsageError: that is less than six months, or more than a hundred years.
             RecordError: the log refused the record of it; nothing is changed.
         """
         if days is not None and days < FLOOR_DAYS:
             raise UsageError(
                 f"payloads can't be dropped after {days} days: the law asks for six months "
                 f"({FLOOR_DAYS} days) at least"
+            )
+        if days is not None and days > MOST_DAYS:
+            raise UsageError(
+                f"payloads can't be kept for {days:.3g} days: give at most {MOST_DAYS}, or none to "
+                "keep them for good"
             )
         recorded = self._recorded(acts.retention(days, actor=actor))
         self._log.set_state(retention_days=days)
@@ -97,17 +104,18 @@ class Retention:
             actor: who prunes.
 
         Raises:
-            UsageError: nothing says how long payloads are kept, or there is a legal hold.
+            UsageError: nothing says how long payloads are kept.
+            LegalHold: there is a legal hold.
             RecordError: the log refused the record of it; nothing is dropped.
             StorageError: they are dropped, but traces are still in the database's files.
         """
         state = self.state
+        before = self._limit(state, now)
         if state.legal_hold:
-            raise UsageError("there is a legal hold on the log: nothing may be dropped")
-        if state.retention_days is None:
+            raise LegalHold("there is a legal hold on the log: nothing may be dropped")
+        if before is None:
             raise UsageError("payloads are kept for good; set how many days they are kept first")
-        days = max(state.retention_days, FLOOR_DAYS)  # Whoever edited the database.
-        before = now.astimezone(datetime.UTC) - datetime.timedelta(days=days)
+        days = (now - before).days
         found = self._erasing.older_than(before)
         kinds = dict(Counter(one.kind for one in found))
         if not found:
@@ -126,6 +134,11 @@ class Retention:
         marker.unlink(missing_ok=True)
         return Pruned(before, len(found), kinds, recorded.id)
 
+    def due(self, now: datetime.datetime) -> int:
+        """Count the payloads that `prune` would erase."""
+        before = self._limit(self.state, now)
+        return 0 if before is None else self._erasing.count_older_than(before)
+
     def settle(self) -> list[str]:
         """Make retention and hold what the log says they are, as after a kill or an edit.
 
@@ -143,6 +156,13 @@ class Retention:
         for line in lines:
             _log.warning("the log's state is set right: %s", line)
         return lines
+
+    def _limit(self, state: LogState, now: datetime.datetime) -> datetime.datetime | None:
+        """Return the moment before which payloads are not kept; None where they are for good."""
+        if state.retention_days is None:
+            return None
+        days = max(state.retention_days, FLOOR_DAYS)  # Whoever edited the database.
+        return now.astimezone(datetime.UTC) - datetime.timedelta(days=days)
 
     def _said(self) -> dict[str, Any]:
         """Return what the newest records say of retention and hold."""

@@ -145,16 +145,21 @@ class Documents:
             raise NotFound(f"there is no {which}document {uri!r}; `rag doc list` shows all")
         return states[0]
 
-    def uri_of(self, kb_id: int, document_id: str) -> str:
-        """Return a live document's URI by its id.
+    def uri_of(self, kb_id: int, document_id: str, *, deleted_too: bool = False) -> str:
+        """Return a document's URI by its id.
+
+        Args:
+            kb_id: the knowledge base.
+            document_id: as text, whatever a client sent.
+            deleted_too: also of one that was deleted, whose versions are kept.
 
         Raises:
-            NotFound: no live document has that id.
+            NotFound: no such document has that id.
         """
         if document_id.isdecimal() and document_id.isascii() and len(document_id) < 19:
             with self._database.read() as session:
                 row = session.get(DocumentRow, int(document_id))
-                if row is not None and row.kb_id == kb_id and row.deleted_at is None:
+                if row is not None and row.kb_id == kb_id and (deleted_too or not row.deleted_at):
                     return row.uri
         raise NotFound(f"there is no document with id {document_id!r} here")
 

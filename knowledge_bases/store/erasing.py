@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import datetime
-import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Select, delete, func, select
@@ -80,6 +79,12 @@ class Erasing:
         with self._database.read() as session:
             return [Erasable(*row) for row in session.execute(query)]
 
+    def count_older_than(self, before: datetime.datetime) -> int:
+        """Count what `older_than` would return."""
+        with self._database.read() as session:
+            query = _erasable().where(AuditRow.created_at < before).order_by(None)
+            return count(session, select(func.count()).select_from(query.subquery()))
+
     def document(self, kb_id: int, uri: str) -> DocumentTraces | None:
         """Return what is stored of a document; None where nothing is."""
         with self._database.read() as session:
@@ -95,9 +100,9 @@ class Erasing:
     def forget_document(self, kb_id: int, document_id: int) -> bool:
         """Delete a document and all that came from it, in one transaction.
 
-        That is: its versions, chunks, tags, vectors that no other chunk shares, and ended jobs
-        that name it. Indexes that hold it must be built anew from nothing; what continues them
-        would not know which of its chunks to leave out.
+        That is: its versions, chunks, tags, and vectors that no other chunk shares. Indexes that
+        hold it must be built anew from nothing; what continues them would not know which of its
+        chunks to leave out.
 
         Returns:
             Whether it was there.
@@ -113,16 +118,6 @@ class Erasing:
             kb.revision += 1
             of_it = ChunkRow.document_id == document_id
             inputs = sorted(set(session.scalars(select(ChunkRow.input_sha256).where(of_it))))
-            jobs = session.execute(
-                select(JobRow.id, JobRow.progress, JobRow.error).where(
-                    JobRow.kb_id == kb_id, JobRow.finished_at.is_not(None)
-                )
-            )
-            naming = [
-                job
-                for job, progress, error in jobs
-                if document.uri in json.dumps(progress, ensure_ascii=False) + (error or "")
-            ]
             session.execute(delete(DocumentRow).where(DocumentRow.id == document_id))
             for part in parts(inputs):
                 shared = set(
@@ -134,9 +129,47 @@ class Erasing:
                 )
                 own = [digest for digest in part if digest not in shared]
                 session.execute(delete(EmbeddingRow).where(EmbeddingRow.input_sha256.in_(own)))
-            for part in parts(naming):
-                session.execute(delete(JobRow).where(JobRow.id.in_(part)))
         return True
+
+    def jobs_naming(self, kb_id: int, uri: str) -> list[str]:
+        """Return the ids of ended jobs that name a document, e.g. among the files that failed."""
+        query = select(JobRow.id, JobRow.progress, JobRow.error).where(
+            JobRow.kb_id == kb_id, JobRow.finished_at.is_not(None)
+        )
+        with self._database.read() as session:
+            return [
+                job
+                for job, progress, error in session.execute(query)
+                if any(uri in said for said in (*_texts(progress), error or ""))
+            ]
+
+    def forget_jobs(self, ids: Sequence[str]) -> None:
+        """Delete jobs."""
+        with self._database.write() as session:
+            for part in parts(ids):
+                session.execute(delete(JobRow).where(JobRow.id.in_(part)))
+
+    def any_recorded(self, ids: Sequence[str]) -> bool:
+        """Say whether the log has any of these records."""
+        with self._database.read() as session:
+            return any(
+                session.scalar(select(AuditRow.sequence).where(AuditRow.id.in_(part)).limit(1))
+                is not None
+                for part in parts(ids)
+            )
+
+
+def _texts(value: object) -> Iterator[str]:
+    """Yield all texts in what JSON holds, names of members included."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for name, member in value.items():
+            yield str(name)
+            yield from _texts(member)
+    elif isinstance(value, list):
+        for member in value:
+            yield from _texts(member)
 
 
 def _erasable() -> Select[int, str, str]:

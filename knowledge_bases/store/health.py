@@ -1,27 +1,19 @@
 """Questions to the database about its own consistency."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
-from itertools import zip_longest
+from collections.abc import Iterator
 
 from sqlalchemy import func, select, text
-from sqlalchemy.orm import Session
 
-from knowledge_bases.audit import leaf as leaves
-from knowledge_bases.audit import merkle
 from knowledge_bases.database import Database
-from knowledge_bases.store.log_reading import opened
 from knowledge_bases.store.shared import count, live_chunks
 from knowledge_bases.tables import (
-    AuditNodeRow,
-    AuditRow,
     ChunkRow,
     DocumentRow,
     EmbeddingRow,
     KnowledgeBaseRow,
     VersionRow,
 )
-from rag.errors import DigestMismatch
 
 
 class Health:
@@ -122,60 +114,3 @@ class Health:
                 )
                 if any(row.text[start:end] != chunk for start, end, chunk in chunks):
                     yield f"a chunk of {row.uri} (version id {row.id}) is not in its text"
-
-    def log_problems(self) -> Iterator[str]:
-        """Recompute the log's tree from its leaves, open every payload, look for gaps."""
-        expected = 0
-        hashes = []
-        query = select(AuditRow).order_by(AuditRow.sequence)
-        with self._database.read() as session:
-            for row in session.scalars(query.execution_options(yield_per=500)):
-                if row.sequence != expected:
-                    yield f"records {expected} to {row.sequence - 1} of the log are missing"
-                try:
-                    if _as_leaf(row):
-                        opened(session, row)
-                    else:
-                        yield f"record {row.sequence} of the log was changed"
-                except DigestMismatch as error:
-                    yield str(error)
-                expected = row.sequence + 1
-                hashes.append(hashlib.sha256(b"\x00" + row.leaf.encode()).digest())
-            if expected == len(hashes):
-                yield from _node_problems(session, hashes)
-
-
-def _as_leaf(row: AuditRow) -> bool:
-    """Say whether the columns that listings show are those that the leaf holds."""
-    try:
-        leaf = leaves.parse(row.leaf.encode())
-    except DigestMismatch:
-        return False
-    return (
-        merkle.leaf_hash(row.leaf.encode()) == row.leaf_hash
-        and leaf.id == row.id
-        and leaf.sequence == row.sequence
-        and leaf.kind == row.kind
-        and leaf.status == row.status
-        and leaf.knowledge_base == row.kb_name
-        and leaf.created_at == row.created_at
-    )
-
-
-def _node_problems(session: Session, hashes: Sequence[bytes]) -> Iterator[str]:
-    """Compare the nodes kept with those that the leaf hashes make, level by level."""
-    level, row = 0, hashes
-    while True:
-        level += 1
-        row = [merkle.node_hash(*pair) for pair in zip(row[::2], row[1::2], strict=False)]
-        kept = session.execute(
-            select(AuditNodeRow.position, AuditNodeRow.hash)
-            .where(AuditNodeRow.level == level)
-            .order_by(AuditNodeRow.position)
-            .execution_options(yield_per=2_000)
-        )
-        wrong = sum(pair[0] != pair[1] for pair in zip_longest(enumerate(row), map(tuple, kept)))
-        if wrong:
-            yield f"{wrong} nodes of level {level} of the log's tree are not those of its leaves"
-        if not row:
-            return

@@ -28,7 +28,7 @@ from knowledge_bases.tables import (
     AuditSubjectRow,
     Base,
 )
-from rag.errors import DigestMismatch, UsageError
+from rag.errors import DigestMismatch, LegalHold
 
 __all__ = ["Log", "NewRecord", "Recorded"]
 
@@ -70,11 +70,21 @@ class Log(LogReading, LogTree):
             StorageError: the database refused it; then nothing of it is in the log.
             DigestMismatch: the log is damaged, so that nothing can be appended to it.
         """
-        payload = payloads.checked(new.kind, new.payload)
-        sealed = seal(payload, new.id)
-        subject = None if new.subject is None else self.subject_hash(new.subject)
-        recorded = self._append(_Prepared(new, sealed, len(payload), subject))
+        recorded = self._append(self._prepared(new))
         self._watcher(recorded.log_size)
+        return recorded
+
+    def append_all(self, records: Sequence[NewRecord]) -> list[Recorded]:
+        """Append records in one transaction: all of them or none, with nothing in between.
+
+        Raises:
+            RecordError: a payload has not the shape of its kind.
+            StorageError: the database refused them.
+            DigestMismatch: the log is damaged, so that nothing can be appended to it.
+        """
+        recorded = self._written([self._prepared(new) for new in records])
+        if recorded:
+            self._watcher(recorded[-1].log_size)
         return recorded
 
     def erase(self, sequences: Collection[int]) -> int:
@@ -87,13 +97,13 @@ class Log(LogReading, LogTree):
             How many payloads there were.
 
         Raises:
-            UsageError: there is a legal hold.
+            LegalHold: there is a legal hold.
         """
         erased = 0
         with self._database.write() as session:
             state = session.scalars(select(AuditStateRow).with_for_update()).one()
             if state.legal_hold:
-                raise UsageError("there is a legal hold on the log: nothing may be erased")
+                raise LegalHold("there is a legal hold on the log: nothing may be erased")
             for part in parts(sorted(sequences)):
                 for table in (AuditSecretRow, AuditPayloadRow, AuditCitationRow, AuditSubjectRow):
                     done = session.execute(delete(table).where(table.sequence.in_(part)))
@@ -107,6 +117,11 @@ class Log(LogReading, LogTree):
             session.execute(
                 update(AuditStateRow).where(AuditStateRow.id == _STATE_ID).values(**changes)
             )
+
+    def _prepared(self, new: NewRecord) -> _Prepared:
+        payload = payloads.checked(new.kind, new.payload)
+        subject = None if new.subject is None else self.subject_hash(new.subject)
+        return _Prepared(new, seal(payload, new.id), len(payload), subject)
 
     def _written(self, batch: Sequence[_Prepared]) -> list[Recorded]:
         """Write records in one transaction."""

@@ -77,11 +77,11 @@ class LogReading:
         kb_name: str | None = None,
         kb_names: Collection[str] | None = None,
         kinds: Sequence[str] = (),
+        status: str | None = None,
         limit: int | None = None,
         before: int | None = None,
         start: int | None = None,
         oldest_first: bool = False,
-        status: str | None = None,
         since: datetime.datetime | None = None,
         until: datetime.datetime | None = None,
         document: str | None = None,
@@ -93,11 +93,11 @@ class LogReading:
             kb_name: only this knowledge base's.
             kb_names: only those of these knowledge bases.
             kinds: only of these kinds.
+            status: only those that this came of.
             limit: at most so many.
             before: only those with a lower sequence number.
             start: only those with this sequence number or a higher one.
             oldest_first: the other way round.
-            status: only those that this came of.
             since: only those made at this time or later.
             until: only those made before this time.
             document: only those that cite a document of this URI.
@@ -111,12 +111,12 @@ class LogReading:
             query = query.where(AuditRow.kb_name.in_(kb_names))
         if kinds:
             query = query.where(AuditRow.kind.in_(kinds))
+        if status is not None:
+            query = query.where(AuditRow.status == status)
         if before is not None:
             query = query.where(AuditRow.sequence < before)
         if start is not None:
             query = query.where(AuditRow.sequence >= start)
-        if status is not None:
-            query = query.where(AuditRow.status == status)
         if since is not None:
             query = query.where(AuditRow.created_at >= since)
         if until is not None:

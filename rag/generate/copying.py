@@ -28,6 +28,7 @@ from rag.generate.spelling import mended
 from rag.generate.windows import OVERLAP, Window, windows
 from rag.listening import NOBODY, Listener
 from rag.protocols import Embedder
+from rag.steady import steady, steady_length
 from rag.types import Draft, Passage, Pointer
 from rag.words import whole
 
@@ -89,6 +90,7 @@ class CopyGenerator:
         embedder: Embedder | None = None,
     ) -> None:
         self.base = base
+        steady(base.model, lone_rows=True)
         self.embedder = embedder
         self.adapters = adapters
         self.adapter: str | None = None
@@ -181,7 +183,7 @@ class CopyGenerator:
         listener: Listener,
     ) -> list[Draft]:
         sources = [
-            self.encode(question, texts, deadline, headings=above)
+            self.encode(question, texts, self._own(deadline), headings=above)
             for (question, texts), above in zip(requests, headings, strict=True)
         ]
         encoded = [source.encoded for source in sources if source.encoded is not None]
@@ -220,6 +222,13 @@ class CopyGenerator:
             listener.go_on()
             if deadline is not None and time.monotonic() >= deadline:
                 raise self._late()
+
+    def _own(self, deadline: float | None) -> float | None:
+        """When a question that begins now must be done: none takes the time of the others."""
+        limit = self.time_limit_seconds
+        if deadline is None or limit is None:
+            return deadline
+        return min(deadline, time.monotonic() + limit)
 
     def encode(
         self,
@@ -333,6 +342,8 @@ class CopyGenerator:
         batch = self.base.layout.fuse(
             [asked], rows, self.base.special, max_positions=self.base.max_positions
         )
+        length = steady_length(batch.input_ids.shape[2], self.base.max_positions)
+        batch = batch.padded(length, self.base.special.padding)
         placed = torch.tensor([place is not None for place in self._places(asked, found, batch)])
         batch = replace(batch, copy_mask=batch.copy_mask & placed.view_as(batch.copy_mask))
         return batch.to(self._device)

@@ -11,7 +11,7 @@ import numpy as np
 from rag.calibration import Calibration, sigmoid
 from rag.listening import NOBODY, Listener
 from rag.protocols import Embedder, Vectors
-from rag.sentences import sentence_spans
+from rag.sentences import sentence_spans, without_headings
 from rag.types import Draft, Passage, Pointer, Token
 from rag.words import content_words
 
@@ -160,7 +160,9 @@ def _distinct_sentences(passages: Sequence[Passage]) -> list[_Sentence]:
     seen: set[tuple[int, int, int]] = set()
     sentences = []
     for index, passage in enumerate(passages):
-        for start, end in sentence_spans(passage.text):
+        headings = (passage.section or "").split(" > ")
+        for sentence in sentence_spans(passage.text):
+            start, end = without_headings(passage.text, *sentence, headings)
             place = (passage.version_id, passage.start + start, passage.start + end)
             if place not in seen:
                 seen.add(place)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,15 @@ class PassageBatch:
         """The same batch on another device."""
         return PassageBatch(
             self.input_ids.to(device), self.attention_mask.to(device), self.copy_mask.to(device)
+        )
+
+    def padded(self, length: int, padding: int) -> PassageBatch:
+        """The same rows, filled up to so many tokens."""
+        spare = (0, length - self.input_ids.shape[2])
+        return PassageBatch(
+            pad(self.input_ids, spare, value=padding),
+            pad(self.attention_mask, spare),
+            pad(self.copy_mask, spare),
         )
 
 

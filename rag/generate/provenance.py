@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rag.generate.copy_attention import CopyModel, Encoded
+from rag.steady import steady_length
 
 COPIED = 0.5  # from this share of a token's probability on, it was copied
 CONTINUES = 0.95  # prior probability that a copied token stands right after the one before
@@ -56,7 +57,9 @@ class Trace:
 def trace(model: CopyModel, encoded: Encoded, tokens: Sequence[int]) -> Trace:
     """Score a finished answer in one pass, with shapes that only its question decides.
 
-    Whatever the search and the batch it ran in, the same answer gets the same numbers.
+    Whatever the search, the batch it ran in and the number of threads, the same answer gets the
+    same numbers, to the last bit: end tokens fill the prefix up to where products are steady, and
+    no token sees those after it.
 
     Args:
         model: in evaluation mode.
@@ -64,17 +67,19 @@ def trace(model: CopyModel, encoded: Encoded, tokens: Sequence[int]) -> Trace:
         tokens: the answer without start and end.
     """
     device = encoded.source_ids.device
-    prefix = torch.tensor([[model.start_id, *tokens]], device=device)  # (1, T + 1)
-    targets = torch.tensor([[*tokens, model.eos_id]], device=device)
+    count = len(tokens)
+    most = getattr(model.seq2seq.config, "max_position_embeddings", None)  # T5 has no limit
+    spare = [model.eos_id] * (steady_length(count + 1, most) - count - 1)
+    prefix = torch.tensor([[model.start_id, *tokens, *spare]], device=device)  # (1, T)
+    targets = torch.tensor([[*tokens, model.eos_id, *spare]], device=device)
     mixture, _, _ = model.decode(encoded, prefix)
-    log_probs = mixture.log_probs()[0]  # (T + 1, V)
+    log_probs = mixture.log_probs()[0]  # (T, V)
     chosen = log_probs.gather(-1, targets[0].unsqueeze(-1)).squeeze(-1).tolist()
     shares = mixture.copy_shares(targets)[0].tolist()
     absent = 0.0
     if model.reserved_id is not None:
         absent = float(log_probs[0, model.reserved_id].exp())
-    holds = (encoded.source_ids == targets[0].unsqueeze(-1)) & encoded.copy_mask  # (T + 1, S)
-    count = len(tokens)
+    holds = (encoded.source_ids == targets[0].unsqueeze(-1)) & encoded.copy_mask  # (T, S)
     return Trace(
         log_probs=tuple(chosen[:count]),
         end_log_prob=chosen[count],

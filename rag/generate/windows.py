@@ -60,9 +60,14 @@ def windows(
     for passage, encoding in enumerate(encodings):
         heading = above[passage]
         own = room - len(heading)
-        kept = [i for i, token in enumerate(encoding.ids) if token not in hidden]
-        ids = [encoding.ids[i] for i in kept]
-        offsets = [_without_space(texts[passage], *encoding.offsets[i]) for i in kept]
+        # Each look at an encoding's ids or offsets copies all of them.
+        kept = [
+            (token, _without_space(texts[passage], *place))
+            for token, place in zip(encoding.ids, encoding.offsets, strict=True)
+            if token not in hidden
+        ]
+        ids = [token for token, _ in kept]
+        offsets = [place for _, place in kept]
         count = len(ids)
         for begin in range(0, max(1, count - OVERLAP), own - OVERLAP):
             stop = min(count, begin + own)

@@ -11,6 +11,7 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 from transformers import BertConfig, BertModel
 
+from rag.steady import steady_length
 from rag.words import whole
 
 LABELS = ("entailment", "neutral", "contradiction")
@@ -112,9 +113,9 @@ class Row:
     text_start: int
 
 
-def collate(rows: Sequence[Row], framing: Framing) -> PairBatch:
-    """Pad framed pairs into one batch."""
-    shape = (len(rows), max(len(row.ids) for row in rows))
+def collate(rows: Sequence[Row], framing: Framing, *, multiple: int = 1) -> PairBatch:
+    """Pad framed pairs into one batch, as long as the longest or the next multiple."""
+    shape = (len(rows), steady_length(max(len(row.ids) for row in rows), multiple=multiple))
     input_ids = torch.full(shape, framing.padding)
     types = torch.zeros(shape, dtype=torch.long)
     mask = torch.zeros(shape, dtype=torch.long)
@@ -125,12 +126,21 @@ def collate(rows: Sequence[Row], framing: Framing) -> PairBatch:
     return PairBatch(input_ids, types, mask)
 
 
-def by_length(rows: Sequence[Row], padded_tokens: int) -> Iterator[list[int]]:
-    """Indices of rows of like length, in batches of at most so many tokens, padding included."""
+def by_length(rows: Sequence[Row], padded_tokens: int, *, multiple: int = 1) -> Iterator[list[int]]:
+    """Indices of rows of like length, in batches of at most so many tokens, padding included.
+
+    Args:
+        rows: framed pairs.
+        padded_tokens: of a batch.
+        multiple: above 1, rows share a batch only where they are padded to the same multiple, so
+            that how far one is padded doesn't depend on the others.
+    """
     order = sorted(range(len(rows)), key=lambda i: (len(rows[i].ids), i))
     batch: list[int] = []
     for i in order:
-        if batch and (len(batch) + 1) * len(rows[i].ids) > padded_tokens:
+        length = steady_length(len(rows[i].ids), multiple=multiple)
+        apart = multiple > 1 and batch and len(rows[batch[-1]].ids) <= length - multiple
+        if batch and (apart or (len(batch) + 1) * length > padded_tokens):
             yield batch
             batch = []
         batch.append(i)

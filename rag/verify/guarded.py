@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rag.types import Claim, Verdict
+from rag.types import Claim, Disagreement, Verdict
 from rag.verify import guards
 from rag.words import content_words
 
@@ -22,14 +22,19 @@ class GuardVerifier:
         """Sha256 of the rules' source files."""
         return f"guards:{guards.rules_digest()}"
 
-    def verify(
-        self,
-        claims: Sequence[Claim],
-        evidence: Sequence[Sequence[str]],
-        elsewhere: Sequence[str] = (),
-    ) -> list[Verdict]:
-        """Judge claims by the evidence texts alone; what other texts say is not looked at."""
+    def for_question(self) -> GuardVerifier:
+        """Itself: nothing here is worth keeping."""
+        return self
+
+    def verify(self, claims: Sequence[Claim], evidence: Sequence[Sequence[str]]) -> list[Verdict]:
+        """Judge claims by the evidence texts alone."""
         return [self._judged(*asked) for asked in zip(claims, evidence, strict=True)]
+
+    def disagreements(
+        self, claims: Sequence[Claim], texts: Sequence[str]
+    ) -> list[Disagreement | None]:
+        """Nothing: that a text lacks a number or a name does not make it say otherwise."""
+        return [None] * len(claims)
 
     def _judged(self, claim: Claim, evidence: Sequence[str]) -> Verdict:
         span = guards.closest_sentence(claim.text, evidence)

@@ -20,6 +20,7 @@ from rag.verify.premises import (
     shared,
     together,
 )
+from rag.verify.remembered import Remembered
 from rag.verify.saved import Verdicts
 from rag.verify.scorer import Scores
 
@@ -60,20 +61,19 @@ class _Asked:
     """Where in the scored pairs a claim's are.
 
     Attributes:
+        quoted: the premise that says the claim word for word; then nothing is scored.
         parts: for each part of the claim, its pair with each premise.
         joined: premises that have its words only together; none or several.
         together: for each part, its pair with those as one text; one or none.
         relevance: of its question, if it has one, with each evidence text.
-        others: with each sentence of the passages not cited.
     """
 
     premises: list[Premise]
+    quoted: Premise | None
     parts: list[list[int]]
     joined: list[Premise]
     together: list[list[int]]
     relevance: list[int]
-    elsewhere: list[Premise]
-    others: list[int]
 
 
 class NliVerifier:
@@ -94,24 +94,20 @@ class NliVerifier:
         self.digest = f"{scorer.digest}+guards:{guards.rules_digest()}"
         self.model_sha256: str | None = scorer.sha256
 
-    def verify(
-        self,
-        claims: Sequence[Claim],
-        evidence: Sequence[Sequence[str]],
-        elsewhere: Sequence[str] = (),
-    ) -> list[Verdict]:
+    def for_question(self) -> NliVerifier:
+        """The same for one question's drafts: a pair that several of them ask is scored once."""
+        return NliVerifier(Remembered(self._scorer), self._verdicts)
+
+    def verify(self, claims: Sequence[Claim], evidence: Sequence[Sequence[str]]) -> list[Verdict]:
         """Judge claims in one pass.
 
         Args:
             claims: with their question where they are no statement without it.
             evidence: for each claim, the texts that it must follow from.
-            elsewhere: other texts on the matter, which may say otherwise.
         """
         pairs = _Pairs()
-        others = premises(elsewhere)
         asked = [
-            self._asked(claim, texts, others, pairs)
-            for claim, texts in zip(claims, evidence, strict=True)
+            self._asked(claim, texts, pairs) for claim, texts in zip(claims, evidence, strict=True)
         ]
         scores = self._scorer.score(list(pairs.places))
         return [
@@ -119,11 +115,37 @@ class NliVerifier:
             for claim, texts, own in zip(claims, evidence, asked, strict=True)
         ]
 
-    def _asked(
-        self, claim: Claim, texts: Sequence[str], others: Sequence[Premise], pairs: _Pairs
-    ) -> _Asked:
+    def disagreements(
+        self, claims: Sequence[Claim], texts: Sequence[str]
+    ) -> list[Disagreement | None]:
+        """Say for each claim what a text surely denies, of the sentences that share its words.
+
+        Args:
+            claims: as for `verify`.
+            texts: on the same matter, none of them a claim's evidence.
+        """
+        pairs = _Pairs()
+        sentences = premises(texts)
+        asked = [
+            likeliest(stated(claim), sentences, ELSEWHERE, least=ELSEWHERE_SHARE)
+            for claim in claims
+        ]
+        places = [
+            [pairs.add((parts_of(stated(claim))[0], premise.text)) for premise in own]
+            for claim, own in zip(claims, asked, strict=True)
+        ]
+        scores = self._scorer.score(list(pairs.places))
+        return [
+            None if scores.labels is None else self._denied(claim, own, scores.labels[at])
+            for claim, own, at in zip(claims, asked, places, strict=True)
+        ]
+
+    def _asked(self, claim: Claim, texts: Sequence[str], pairs: _Pairs) -> _Asked:
         statement = stated(claim)
         chosen = likeliest(statement, premises(texts), MOST_PREMISES)
+        quoted = next((premise for premise in chosen if says(premise, claim)), None)
+        if quoted is not None:
+            return _Asked(chosen, quoted, [], [], [], [])
         pieces = parts_of(statement)
         parts = [[pairs.add((piece, premise.text)) for premise in chosen] for piece in pieces]
         joined = together(statement, chosen)
@@ -134,21 +156,19 @@ class NliVerifier:
             if claim.question
             else []
         )
-        elsewhere = likeliest(statement, others, ELSEWHERE, least=ELSEWHERE_SHARE)
-        asked = [pairs.add((pieces[0], premise.text)) for premise in elsewhere]
-        return _Asked(chosen, parts, joined, spread, relevance, elsewhere, asked)
+        return _Asked(chosen, None, parts, joined, spread, relevance)
 
     def _verdict(
         self, claim: Claim, texts: Sequence[str], asked: _Asked, scores: Scores
     ) -> Verdict:
         missed = guards.check(claim.text, texts)
+        if asked.quoted is not None:
+            said: VerdictLabel = "unsupported" if missed else "supported"
+            return Verdict(claim, said, 1.0, 0.0, missed, asked.quoted.sentence)
         if not asked.premises or scores.labels is None:
             return Verdict(claim, "unsupported", 0.0, 0.0, missed, None)
         entailed = scores.labels[asked.parts, ENTAILMENT]  # (parts, premises)
         against = scores.labels[asked.parts, CONTRADICTION]
-        said = np.array([says(premise, claim) for premise in asked.premises])
-        entailed = np.where(said, 1.0, entailed)
-        against = np.where(said, 0.0, against)
         best = entailed.max(1)  # (parts, premises) -> (parts,)
         pointed = asked.premises, entailed.mean(0)
         if asked.joined:
@@ -177,22 +197,30 @@ class NliVerifier:
             missed,
             span,
             relevance,
-            self._disagreement(claim, asked, scores),
         )
 
-    def _disagreement(self, claim: Claim, asked: _Asked, scores: Scores) -> Disagreement | None:
-        """What another passage surely denies, in the sentence with most of the claim's words."""
-        if not asked.others or scores.labels is None:
-            return None
-        said = np.array([says(premise, claim) for premise in asked.elsewhere])
-        against = np.where(said, 0.0, scores.labels[asked.others, CONTRADICTION])
-        sure = [i for i, own in enumerate(against) if own >= self._verdicts.contradicted]
+    def _denied(
+        self, claim: Claim, sentences: Sequence[Premise], labels: NDArray[np.float32]
+    ) -> Disagreement | None:
+        """What surely denies a claim, in the sentence with most of its words.
+
+        Args:
+            claim: that something is said against.
+            sentences: that were asked.
+            labels: (sentences, 3), what the model says of the claim with each.
+        """
+        against = labels[:, CONTRADICTION]
+        sure = [
+            i
+            for i, premise in enumerate(sentences)
+            if against[i] >= self._verdicts.contradicted and not says(premise, claim)
+        ]
         if not sure:
             return None
         # Of several the one that speaks of the same thing: a sentence on another drug denies too.
-        shares = shared(stated(claim), asked.elsewhere)
+        shares = shared(stated(claim), sentences)
         worst = max(sure, key=lambda i: (shares[i], float(against[i])))
-        span: EvidenceSpan = asked.elsewhere[worst].sentence
+        span: EvidenceSpan = sentences[worst].sentence
         return Disagreement(span.evidence, span.start, span.end, span.text, float(against[worst]))
 
 

@@ -16,12 +16,17 @@ from safetensors import SafetensorError
 from rag.cpu import cpu_has_bf16
 from rag.errors import MissingDependency, ModelError
 from rag.models import resolve
+from rag.steady import steady
 from rag.verify.cross_encoder import LABELS, Pair, by_length, collate, encode_pairs
 from rag.verify.saved import MANIFEST, SavedVerifier, Verdicts, load_verifier
 from rag.words import whole
 
 BATCH_TOKENS = 2048
 """Most tokens of a batch; larger ones are no faster on a CPU."""
+
+STEADY_TOKENS = 16
+"""Pairs are padded to a multiple of this, and only to the next: attention over more padding adds
+up otherwise, so that a pair's last bits would depend on the longest of its batch."""
 
 LIKELIEST = Verdicts(temperature=1.0, supported=0.5, contradicted=0.5)
 """Verdicts of a model for which no thresholds were fitted: what is likelier than not."""
@@ -51,6 +56,7 @@ class TrainedScorer:
 
     def __init__(self, saved: SavedVerifier) -> None:
         self._saved = saved
+        steady(saved.model)
         self._lock = threading.Lock()
         self.digest = f"{saved.name}:{saved.digest}"
         self.sha256 = saved.digest
@@ -60,22 +66,30 @@ class TrainedScorer:
     def rank(self, pairs: Sequence[Pair]) -> Scores:
         """As `score`, in bfloat16 where the CPU multiplies that itself.
 
-        Takes 0.6 of the time; an order of passages is not decided by the third digit.
+        Takes 0.6 of the time; an order of passages is not decided by the third digit. With other
+        passages beside it that may be another, but not with another number of threads.
         """
         on_cpu = next(self._saved.model.parameters()).device.type == "cpu"
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=on_cpu and cpu_has_bf16()):
-            return self.score(pairs)
+            return self._scores(pairs, multiple=1)
 
     def score(self, pairs: Sequence[Pair]) -> Scores:
-        """Judge pairs of claim or question and text; batches hold pairs of like length."""
+        """Judge pairs of claim or question and text; batches hold pairs of like length.
+
+        What is said of a pair does not depend on the others, nor on the number of threads.
+        """
+        return self._scores(pairs, multiple=STEADY_TOKENS)
+
+    def _scores(self, pairs: Sequence[Pair], *, multiple: int) -> Scores:
         saved = self._saved
         rows = encode_pairs(saved.tokenizer, pairs, saved.framing)
         logits = np.zeros((len(rows), len(LABELS)), dtype=np.float32)
         relevance = np.zeros(len(rows), dtype=np.float32)
         device = next(saved.model.parameters()).device
         with self._lock, torch.inference_mode():
-            for part in by_length(rows, BATCH_TOKENS):
-                batch = collate([rows[i] for i in part], saved.framing).to(device)
+            for part in by_length(rows, BATCH_TOKENS, multiple=multiple):
+                own = [rows[i] for i in part]
+                batch = collate(own, saved.framing, multiple=multiple).to(device)
                 judged, ranked = saved.model(
                     batch.input_ids, batch.token_type_ids, batch.attention_mask
                 )
@@ -118,6 +132,7 @@ class CrossEncoderScorer:
                 f"{reference} is no cross-encoder ({type(error).__name__}): name a folder that "
                 "sentence-transformers' CrossEncoder loads"
             ) from error
+        steady(self._model.model)
         self._order = _label_order(reference, self._model.model.config)
         self.ranks = self._order is None
         self._lock = threading.Lock()

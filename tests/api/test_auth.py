@@ -32,6 +32,18 @@ from rag.settings import Settings
 Serve = Callable[..., TestClient]
 OWNED = {"kb", "job_id", "record_id", "key_id"}
 """What a path may name that `api.auth.Needs` knows the owner of."""
+FOR_ALL = {
+    ("GET", "/collections"),
+    ("POST", "/collections"),
+    ("GET", "/v1/knowledge-bases"),
+    ("POST", "/v1/knowledge-bases"),
+    ("POST", "/v1/audit/checkpoint"),
+    ("GET", "/v1/audit/retention"),
+    ("PUT", "/v1/audit/retention"),
+    ("POST", "/v1/audit/retention/prune"),
+    ("PUT", "/v1/audit/legal-hold"),
+}
+"""What a grant on all knowledge bases is needed for, or allowed for here."""
 INSIDE = {"document_id", "uri"}
 """What a path may name inside a knowledge base that it names, too."""
 
@@ -54,7 +66,7 @@ class Service:
 
     def send(self, method: str, path: str, key: str | None = None, **more: Any) -> Any:
         headers = {"authorization": f"Bearer {key}"} if key else {}
-        if method == "POST":
+        if method in ("POST", "PUT"):
             more.setdefault("json", {})
         self.client.cookies.clear()
         # Else each problem would differ from all others by its request's id.
@@ -272,7 +284,7 @@ def test_a_key_with_the_scope_is_let_in(service: Service) -> None:
             place = filled_path(path, {**ids, **kb})
             key = (
                 service.make(scope, kbs=(EVERY,))
-                if path in ("/v1/knowledge-bases", "/collections")
+                if (method, path) in FOR_ALL
                 else service.keys[scope]
             )
             response = service.send(method, place, key)
@@ -374,6 +386,68 @@ def test_only_who_sees_all_makes_knowledge_bases(service: Service) -> None:
     assert deleted.status_code == 204
 
 
+def test_only_who_sees_all_changes_how_all_of_the_log_is_kept(service: Service) -> None:
+    before = service.home.store.log.size()
+    for method, path, body in (
+        ("POST", "/v1/audit/checkpoint", {}),
+        ("GET", "/v1/audit/retention", None),
+        ("PUT", "/v1/audit/retention", {"retention_days": 200}),
+        ("POST", "/v1/audit/retention/prune", {}),
+        ("PUT", "/v1/audit/legal-hold", {"on": True, "reason": "none"}),
+        ("POST", "/v1/audit/erasures", {"subject": "local"}),
+    ):
+        refused = service.send(method, path, service.keys["admin"], json=body)
+        assert (refused.status_code, "all knowledge bases" in refused.text) == (403, True), path
+    assert service.home.store.log.size() == before
+
+
+def test_what_is_not_granted_is_not_erased_nor_told_of(service: Service) -> None:
+    key, path = service.keys["all scopes"], "/v1/audit/erasures"
+    record = service.ids["closed"]["record_id"]
+    document = {"knowledge_base": "closed", "uri": "a.txt"}
+    before = service.home.store.log.size()
+    for there, absent, name, other in (
+        ({"record": record}, {"record": "0" * 36}, record, "0" * 36),
+        (
+            {"document": document},
+            {"document": {**document, "knowledge_base": "absent"}},
+            "closed",
+            "absent",
+        ),
+    ):
+        refused = service.send("POST", path, key, json=there)
+        unknown = service.send("POST", path, key, json=absent)
+        assert refused.status_code == unknown.status_code == 404
+        assert refused.text.replace(name, other) == unknown.text
+    assert service.home.store.log.size() == before
+
+
+def test_the_log_says_who_erased_and_who_took_evidence(service: Service) -> None:
+    key, text = service.home.access.create(
+        "auditor",
+        scopes=("ask", "audit", "admin"),
+        knowledge_bases=("open",),
+        expires_at=None,
+    )
+    label, log = f"auditor (key {key.id})", service.home.store.log
+    asked = {"question": "When does the alarm sound?"}
+    answer = service.send("POST", "/v1/knowledge-bases/open/answers", text, json=asked).json()
+    record = f"/v1/audit/{answer['answer_id']}"
+    impact = "/v1/knowledge-bases/open/impact?uri=a.txt"
+    for method, path, how in (
+        ("GET", f"{record}/bundle", "bundle"),
+        ("GET", f"{record}/citations", "resolve"),
+        ("POST", f"{record}/replay", "replay"),
+        ("GET", impact, "impact"),
+    ):
+        assert service.send(method, path, text).status_code == 200, path
+        newest = next(log.all(limit=1, kinds=("read",)))
+        assert (newest.status, log.payload(newest)["actor"]) == (how, label)
+    erasing = {"record": answer["answer_id"]}
+    assert service.send("POST", "/v1/audit/erasures", text, json=erasing).status_code == 200
+    assert log.payload(next(log.all(limit=1, kinds=("erasure",))))["actor"] == label
+
+
 def test_the_log_says_who_asked(service: Service) -> None:
     key, text = service.home.access.create(
         "ward app", scopes=("ask", "audit"), knowledge_bases=("open",), expires_at=None
@@ -472,7 +546,7 @@ def test_logs_hold_no_key(
 ) -> None:
     caplog.set_level(logging.DEBUG)
     text = service.make("ask", "audit")
-    secret = text.rpartition("_")[2]
+    secret = text[len("rag_") + 13 :]  # It may hold a "_" itself.
     service.send("GET", "/v1/knowledge-bases", text)
     service.send("GET", "/v1/knowledge-bases", text[:-1] + "~")
     service.send("GET", f"/v1/knowledge-bases?key={text}")

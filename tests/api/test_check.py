@@ -81,14 +81,20 @@ def test_several_claims_are_printed_each() -> None:
     assert printed(Check.of(CHECKED)) == [
         "unsupported (probability 0.40) (not found: number: 5 g, 6 g)",
         "  supported (probability 0.90): One.",
+        "    evidence 1, characters 3–8: alarm",
         "  unsupported (probability 0.40) (not found: number: 5 g, 6 g): Two.",
+        "    evidence 1, characters 3–8: alarm",
     ]
     alone = verdict("[bold]One[/bold].", "supported", None, None)
     assert printed(Check.of(Checked((alone,), alone))) == [
-        "supported (guards only; no entailment model)"
+        "supported (guards only; no entailment model)",
+        "  evidence 1, characters 3–8: alarm",
     ]
+    bare = verdict("One.", "unsupported", 0.0, 0.0, evidence_span=None)
+    assert printed(Check.of(Checked((bare,), bare))) == ["unsupported (probability 0.00)"]
     twice = printed(Check.of(Checked((alone, alone), alone)))
     assert twice[1].endswith(": [bold]One[/bold].")
+    assert len(twice) == 5
 
 
 @pytest.fixture
@@ -109,7 +115,8 @@ def rag(monkeypatch, capsys, tmp_path):
 def test_a_claim_is_checked_and_printed(rag) -> None:
     arguments = ["check", f"{GOOD} {BAD}", "--evidence", EVIDENCE[0], "--evidence", "It rained."]
     code, out, _ = rag(*arguments)
-    worst, first, second = out.splitlines()
+    worst, first, span, second, _ = out.splitlines()
+    assert span == f"    evidence 1, characters 0–57: {EVIDENCE[0][:57]}"
     assert code == 0
     assert worst.startswith(("unsupported (probability 0.", "contradicted (probability 0."))
     assert "(not found: number: 45 minutes)" in worst
@@ -138,7 +145,7 @@ def test_a_batch_is_checked_row_by_row(rag, tmp_path) -> None:
         {"id": "b", "claim": BAD, "evidence": EVIDENCE},
         {"id": 3, "claim": GOOD, "evidence": []},
         {"id": 4, "claim": "30 minutes", "evidence": EVIDENCE, "question": "How soon?"},
-        {"id": 5, "claim": "\0 😀", "evidence": ["\0", "投与量"], "question": "\0"},
+        {"id": 5, "claim": "\x07 投与量", "evidence": ["\x07", "投与量"], "question": "何?"},
     ]
     path, out = tmp_path / "claims.jsonl", tmp_path / "out.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -148,7 +155,7 @@ def test_a_batch_is_checked_row_by_row(rag, tmp_path) -> None:
     assert [row["id"] for row in found] == [1, "b", 3, 4, 5]
     assert {frozenset(row) for row in found} == {frozenset({"id", *FIELDS})}
     good, bad, none, _, odd = found
-    assert odd["claims"][0]["text"] == "\0 😀"
+    assert odd["claims"][0]["text"].strip() == "投与量"
     assert good["p_supported"] > bad["p_supported"]
     assert good["evidence_span"]["text"] in EVIDENCE[0]
     assert bad["verdict"] != "supported"
@@ -159,12 +166,11 @@ def test_a_batch_is_checked_row_by_row(rag, tmp_path) -> None:
 @pytest.mark.parametrize(
     "row",
     [
-        {"id": 1, "claim": "", "evidence": []},
         {"id": 1, "claim": "x"},
         {"id": 1, "claim": "x", "evidence": "x"},
         {"id": 1, "claim": "x", "evidence": [1]},
         {"claim": "x", "evidence": []},
-        {"id": 1, "claim": "\ud800", "evidence": []},
+        {"id": "\ud800", "claim": "x", "evidence": []},
     ],
 )
 def test_a_bad_row_is_named(rag, tmp_path, row) -> None:
@@ -185,6 +191,31 @@ def test_an_unusable_verifier_is_one_line(rag, monkeypatch, verifier, code, word
     found, out, err = rag("check", GOOD, "--evidence", EVIDENCE[0])
     assert (found, out, err.count("\n")) == (code, "", 1)
     assert word in err
+
+
+@pytest.mark.parametrize("claim", [" ", "...!?", "", "😀"])
+def test_a_claim_without_words_is_refused_at_every_door(rag, client, claim) -> None:
+    code, out, err = rag("check", claim, "--evidence", EVIDENCE[0])
+    assert (code, out, err) == (2, "", "rag: the claim holds no words; write some\n")
+    refused = client.post("/v1/check", json={"claim": claim, "evidence": EVIDENCE})
+    assert refused.status_code == 422
+    assert refused.json()["detail"] == "claim: holds no words; write some"
+
+
+def test_broken_characters_are_refused_with_the_same_words(client: TestClient) -> None:
+    for broken in ("\0", "\ud800"):
+        body = json.dumps({"claim": "x", "evidence": [broken]})
+        refused = client.post("/v1/check", content=body, headers=JSON)
+        assert "holds NUL or broken Unicode characters; remove them" in refused.json()["detail"]
+
+
+def test_other_control_characters_change_no_verdict(client: TestClient) -> None:
+    plain = over_http(client, claim=GOOD, evidence=EVIDENCE)
+    ringing = [EVIDENCE[0].replace(" ", "\x07")]
+    found = over_http(client, claim=GOOD.replace(" ", "\x07"), evidence=ringing)
+    assert found["p_supported"] == plain["p_supported"]
+    span = found["evidence_span"]
+    assert span["text"] == ringing[0][span["start"] : span["end"]]
 
 
 def over_http(client: TestClient, **body: Any) -> dict[str, Any]:
@@ -228,6 +259,8 @@ def test_over_http_no_evidence_supports_nothing(client: TestClient) -> None:
     [
         ({"claim": "", "evidence": []}, "#/claim"),
         ({"claim": " \n", "evidence": []}, "#/claim"),
+        ({"claim": "...!?", "evidence": []}, "#/claim"),
+        ({"claim": "x", "evidence": [], "question": "???"}, "#/question"),
         ({"claim": "x" * 10_001, "evidence": []}, "#/claim"),
         ({"claim": 3, "evidence": []}, "#/claim"),
         ({"claim": "x"}, "#/evidence"),

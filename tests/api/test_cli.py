@@ -68,8 +68,9 @@ def test_from_files_to_a_recorded_answer(rag, file, tmp_path):
     assert json.loads(out)["leaf_hash"] == answer["receipt"]["leaf_hash"]
     code, out, _ = rag("audit", "export", tmp_path / "log.jsonl", "--json")
     rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
-    assert json.loads(out)["records"] == 2
-    assert [row["kind"] for row in rows] == ["answer", "read"], "that it was shown is recorded"
+    assert json.loads(out)["records"] == len(rows)
+    kinds = [row["leaf"]["kind"] for row in rows if row["leaf"]["kind"] != "key"]
+    assert kinds == ["answer", "read"], "that it was shown is recorded"
 
     questions = tmp_path / "questions.jsonl"
     questions.write_text(
@@ -79,9 +80,9 @@ def test_from_files_to_a_recorded_answer(rag, file, tmp_path):
         "ask", "docs", "--batch", questions, "--out", tmp_path / "answers.jsonl", "--json"
     )
     rows = [json.loads(line) for line in (tmp_path / "answers.jsonl").read_text().splitlines()]
-    assert (code, [row["id"] for row in rows]) == (0, [1, "b"])
+    assert (code, [row["id"] for row in rows]) == (1, [1, "b"])
     assert rows[0]["answer_id"]
-    assert "empty" in rows[1]["error"]
+    assert rows[1]["error"] == "the question holds no words; write some"
 
     code, out, _ = rag("doctor", "--json")
     assert (code, json.loads(out)["healthy"]) == (0, True)
@@ -114,7 +115,7 @@ def test_read_answers_from_given_passages_only(rag, tmp_path):
     assert first["status"] == "answered"
     assert first["citations"][0]["document"]["uri"] == "passage:1"
     assert "answer_id" not in first
-    assert second["status"] == "abstained"
+    assert (second["status"], second["reason"]) == ("abstained", "no passages were given")
     assert rag("audit", "list", "--json")[1] == '{"records": []}\n'
 
 
@@ -269,7 +270,8 @@ def test_the_beginning_of_an_audit_id_will_do(rag, tmp_path):
     rag("kb", "create", "docs")
     rows = tmp_path / "rows.jsonl"
     # Two of so many ids begin with the same digit.
-    rows.write_text('{"id": 0, "question": "What is the dose?"}\n' * 17)
+    asked = [{"id": own, "question": "What is the dose?"} for own in range(17)]
+    rows.write_text("".join(json.dumps(row) + "\n" for row in asked))
     rag("ask", "docs", "--batch", rows, "--out", tmp_path / "out.jsonl")
     records = json.loads(rag("audit", "list", "--json")[1])["records"]
     ids = sorted(record["id"] for record in records)
@@ -493,7 +495,7 @@ def test_one_bad_file_among_good_ones(rag, file, tmp_path):
     ("line", "why"),
     [
         ("{", "row 2: not JSON"),
-        ('{"id": 1}', "row 2: question"),
+        ('{"id": 1}', "row 2: 'question' is missing"),
         ("[1]", "row 2"),
         ('"x"', "row 2"),
     ],
@@ -560,6 +562,27 @@ def test_a_quote_is_printed_as_it_is(rag, tmp_path):
     rag("ingest", "docs", tmp_path / "dilution.txt")
     _, out, _ = rag("search", "docs", "maximum dilution of paint")
     assert "1:100:1000 :x:" in out
+
+
+def test_the_cited_characters_can_be_shown(rag, file):
+    rag("kb", "create", "docs")
+    rag("ingest", "docs", file)
+    show = ["doc", "show", "docs", "dose.txt"]
+    assert rag(*show, "--start", "35", "--end", "38")[1] == "4 g\n"
+    assert json.loads(rag(*show, "--start", "52", "--json")[1])["text"] == "Keep it dry."
+    for wrong in (["--start", "5", "--end", "5"], ["--end", "1000"], ["--start", "64"]):
+        code, out, err = rag(*show, *wrong)
+        assert (code, out, one_line(err)) == (2, "", True)
+        assert "the text has 64" in err
+
+
+@pytest.mark.parametrize("command", ["ask", "search"])
+def test_a_question_without_words_is_one_line(rag, file, command):
+    rag("kb", "create", "docs")
+    rag("ingest", "docs", file)
+    name = {"ask": "question", "search": "query"}[command]
+    code, out, err = rag(command, "docs", "???")
+    assert (code, out, err) == (2, "", f"rag: the {name} holds no words; write some\n")
 
 
 def test_every_error_class_has_an_exit_code():

@@ -218,6 +218,7 @@ PART = b'--b\r\nContent-Disposition: form-data; name="%s"%s\r\n\r\n%s\r\n'
     ("headers", "body", "status", "detail"),
     [
         (BOUNDARY, b"--b--\r\n", 422, "no file"),
+        (BOUNDARY, PART % (b"wrong", b'; filename="a"', b"x"), 422, "name it 'files'"),
         (BOUNDARY, PART % (b"files", b'; filename=""', b"") + b"--b--\r\n", 422, "no file"),
         (BOUNDARY, PART % (b"files", b'; filename="a"', b"x"), 400, "cut off"),
         (BOUNDARY, b"", 400, "cut off"),

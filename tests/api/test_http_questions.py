@@ -122,7 +122,7 @@ def test_claims_that_are_none(client: TestClient, body: bytes) -> None:
 
 @pytest.mark.parametrize("route", ["search", "answers"])
 @pytest.mark.parametrize(
-    "text", ["", " \n", "why " * 25_000, "what\0is this", "\N{SNOWMAN}" * 4_001]
+    "text", ["", " \n", "???", "😀", "why " * 25_000, "what\0is this", "\N{SNOWMAN}" * 4_001]
 )
 def test_impossible_questions(client: TestClient, wards: str, route: str, text: str) -> None:
     before = records(client)

@@ -18,7 +18,7 @@ from fastapi.testclient import TestClient
 from pydantic import BaseModel
 
 import rag.errors
-from api import requests, schemas
+from api import audit_schemas, requests, schemas
 from api.errors import PROBLEMS
 from api.protection import is_loopback
 from api.routes import examples
@@ -162,13 +162,25 @@ def test_openapi_is_whole(client: TestClient) -> None:
         for path, methods in schema["paths"].items()
         for method, operation in methods.items()
     ]
+    without_body = {
+        "POST /v1/audit/checkpoint",
+        "POST /v1/audit/retention/prune",
+        "POST /v1/audit/{record_id}/replay",
+    }
     assert {f"{method.upper()} {path}" for path, method, _ in operations} == {
         "DELETE /v1/knowledge-bases/{kb}",
         "DELETE /v1/knowledge-bases/{kb}/documents/{document_id}",
         "GET /healthz",
         "GET /readyz",
         "GET /v1/audit",
+        "GET /v1/audit/checkpoint",
+        "GET /v1/audit/consistency",
+        "GET /v1/audit/keys",
+        "GET /v1/audit/retention",
         "GET /v1/audit/{record_id}",
+        "GET /v1/audit/{record_id}/bundle",
+        "GET /v1/audit/{record_id}/citations",
+        "GET /v1/audit/{record_id}/proof",
         "GET /v1/jobs/{job_id}",
         "GET /v1/jobs/{job_id}/events",
         "DELETE /v1/keys/{key_id}",
@@ -178,11 +190,16 @@ def test_openapi_is_whole(client: TestClient) -> None:
         "GET /v1/knowledge-bases/{kb}",
         "GET /v1/knowledge-bases/{kb}/documents",
         "GET /v1/knowledge-bases/{kb}/documents/{document_id}",
+        "GET /v1/knowledge-bases/{kb}/impact",
+        *without_body,
+        "POST /v1/audit/erasures",
         "POST /v1/check",
         "POST /v1/knowledge-bases",
         "POST /v1/knowledge-bases/{kb}/answers",
         "POST /v1/knowledge-bases/{kb}/documents",
         "POST /v1/knowledge-bases/{kb}/search",
+        "PUT /v1/audit/legal-hold",
+        "PUT /v1/audit/retention",
     }
     assert len({operation["operationId"] for _, _, operation in operations}) == len(operations)
     for path, method, operation in operations:
@@ -191,7 +208,8 @@ def test_openapi_is_whole(client: TestClient) -> None:
         responses = operation["responses"]
         assert any(status < "300" for status in responses)
         assert "500" in responses
-        assert ("requestBody" in operation) == (method == "post")
+        has_body = method in ("post", "put") and f"{method.upper()} {path}" not in without_body
+        assert ("requestBody" in operation) == has_body
         for status, response in responses.items():
             assert response["description"]
             if status >= "400":
@@ -205,7 +223,7 @@ def test_openapi_is_whole(client: TestClient) -> None:
     "model",
     [
         model
-        for module in (requests, schemas)
+        for module in (requests, schemas, audit_schemas)
         for model in vars(module).values()
         if isinstance(model, type) and issubclass(model, BaseModel) and model is not BaseModel
     ],

@@ -9,6 +9,7 @@ from api.batch import ReadRow
 from api.reading import ROWS_TOGETHER, read_rows
 from api.render import show_answer
 from api.schemas import Answer, ReadAnswer, Receipt
+from api.verdicts import Claim, Disagreement
 from rag.errors import GenerationTimeout, QuestionError
 from rag.pipeline import Pipeline, Writer
 from rag.types import Decision, Draft, Token
@@ -44,7 +45,10 @@ class Yes:
     digest = "yes:0"
     model_sha256 = None
 
-    def verify(self, claims, evidence, elsewhere=()):
+    def for_question(self):
+        return self
+
+    def verify(self, claims, evidence):
         raise AssertionError("not wanted here")
 
     def decide(self, question, draft, verdicts, passages):
@@ -91,3 +95,32 @@ def test_an_answer_says_what_was_read(pipeline) -> None:
         printed = out.file.getvalue()
         assert printed.startswith(said)
         assert ("read as" in printed) is bool(said)
+
+
+def test_of_several_claims_each_verdict_names_its_claim(pipeline) -> None:
+    other = Disagreement(
+        passage=1, document="b.txt", version=2, start=3, end=9, text="No.", p_contradicted=0.9
+    )
+    claims = [
+        Claim(
+            text=text,
+            verdict="supported",
+            p_supported=0.9,
+            p_contradicted=0.0,
+            evidence=[1],
+            guards=[],
+            disagreement=found,
+        )
+        for text, found in (("One [b]is[/b] so.", other), ("Two " + "is so " * 20, None))
+    ]
+    (found,) = pipeline.read_all([("a", [])])
+    fields = {**Answer.fields_of(found), "claims": claims, "confidence": 0.5}
+    receipt = Receipt(leaf_hash="0" * 64, log_size=1)
+    out = Console(file=StringIO(), width=200)
+    show_answer(out, Answer(answer_id="x", receipt=receipt, **fields))
+    assert out.file.getvalue().splitlines()[1:-1] == [
+        "  supported (probability 0.90): One [b]is[/b] so.",
+        "    another passage says otherwise: b.txt v2, characters 3–9: No.",
+        f"  supported (probability 0.90): {('Two ' + 'is so ' * 20)[:60].rstrip()}…",
+        "  confidence 0.50",
+    ]

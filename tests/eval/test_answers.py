@@ -79,6 +79,22 @@ def test_the_curve_is_the_risk_in_tenths() -> None:
     assert curve[0.1]["risk_of_confidence"] == 1.0
 
 
+def test_what_no_threshold_would_serve_ranks_last() -> None:
+    barred = Outcome(0.99, 0.5, False, False, MISLEADING, barred=True)
+    own = [*outcomes()[:-1], barred]
+    content, _, _ = report(own)
+    found = content["all kinds"]
+    assert [point["risk"] for point in found["curve"][:3]] == [0.0] * 3
+    assert found["figures"]["selective risk, area under the curve"]["mean"] == pytest.approx(
+        report(outcomes())[0]["all kinds"]["figures"]["selective risk, area under the curve"][
+            "mean"
+        ]
+    )
+    likelier = replace(barred, barred=False)
+    assert report([*outcomes()[:-1], likelier])[0]["all kinds"]["curve"][0]["risk"] == 0.5
+    assert own[-1].rank < min(one.rank for one in own[:-1])
+
+
 def test_nothing_served_is_no_risk() -> None:
     content, _, plots = report([replace(one, served=False) for one in outcomes()])
     assert content["all kinds"]["figures"]["wrong among the served"]["mean"] == 0.0

@@ -180,6 +180,18 @@ def test_answers_are_text_or_as_in_training_files(tmp_path) -> None:
     assert rows == [("Who?", ["Ada", "Bela"]), ("What?", [])]
 
 
+def test_questions_on_one_document_stay_together(tmp_path) -> None:
+    path = tmp_path / "questions.jsonl"
+    rows = [
+        {"question": "A?", "answers": [], "document": "d.pdf", "context": "Text."},
+        {"question": "B?", "answers": [], "document": "d.pdf"},
+        {"question": "C?", "answers": [], "context": "Text."},
+        {"question": "D?", "answers": []},
+    ]
+    path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    assert [row.group for row in read_rows(path)] == ["d.pdf", "d.pdf", "Text.", "D?"]
+
+
 def test_bad_rows_are_named(tmp_path) -> None:
     path = tmp_path / "questions.jsonl"
     path.write_text(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 import time
 from contextlib import closing
@@ -200,3 +201,21 @@ def test_two_at_once_sign_one_chain(log, settings, database) -> None:
     assert len(keepers[0].verifier_keys()) == 1
     assert len(list(log.all(kinds=("key",)))) == 1
     assert verify(database, keys=keepers[0].verifier_keys()).ok
+
+
+def test_keys_that_are_gone_are_not_made_anew_in_silence(log, settings) -> None:
+    keeping = LogKeeping(log, settings)
+    grow(log, keeping, 3)
+    keeping.checkpoint()
+    keeping.close()
+    shutil.rmtree(settings.home / "keys", ignore_errors=False)
+    again = LogKeeping(log, settings)
+    log.append(answer(50))
+    with pytest.raises(IntegrityError, match="rotate-key --lost"):
+        again.checkpoint()
+    assert any("rotate-key --lost" in line for line in again.problems())
+    new = again.rotate(lost=True)
+    assert again.verifier_keys()[-1].key == new
+    assert "lost" in [row.status for row in log.all(kinds=("key",))]
+    assert log.checkpoints()[-1].size == log.size()
+    again.close()

@@ -158,13 +158,13 @@ def test_other_settings_and_models_are_named(answering):
     other = with_settings(base, candidates=7)
     result = replay(other, "a1", receipt)
     named = {difference.what: difference for difference in result.differences}
-    assert set(named) == {"verifier", "reranker", "software", "settings"}
+    assert set(named) == {"verifier", "reranker", "software", "setting candidates"}
     assert str(named["reranker"]) == "reranker: reranker:0123 is not here"
     assert named["verifier"].now == base.home.verifier.digest
-    assert named["settings"].then == receipt["settings_sha256"]
-    receipt["settings"] = {"candidates": 50, "fusion": "weighted"}
+    assert str(named["setting candidates"]) == "setting candidates: was 50, is 7"
+    del receipt["settings"]  # As in receipts of before.
     (setting,) = (d for d in replay(other, "a1", receipt).differences if "setting" in d.what)
-    assert str(setting) == "setting candidates: was 50, is 7"
+    assert setting.then == receipt["settings_sha256"]
 
 
 def test_another_embedder_is_named_and_its_index_left_alone(answering):
@@ -266,3 +266,23 @@ def test_a_lost_generation_folder_is_named(answering):
     result = replay(again, "a1", receipt)
     assert (result.outcome, result.retrieved_again) == ("identical", False)
     assert replace(result.differences[0], then=None).what == "index"
+
+
+def test_what_it_ran_on_is_told_where_it_is_another(answering):
+    base, _ = answering
+    receipt = asked(base)
+    other = {**receipt["runtime"], "torch": "1.0", "device": "cuda"}
+    result = replay(base, "a1", {**receipt, "runtime": other})
+    assert result.outcome == "identical"
+    here = receipt["runtime"]
+    assert [str(one) for one in result.differences] == [
+        f"device: was cuda, is {here['device']}",
+        f"torch: was 1.0, is {here['torch']}",
+    ]
+
+
+def test_a_renamed_document_is_no_change(answering):
+    base, _ = answering
+    receipt = asked(base)
+    renamed = [{**passage, "title": "Another"} for passage in receipt["passages"]]
+    assert replay(base, "a1", {**receipt, "passages": renamed}).outcome == "identical"

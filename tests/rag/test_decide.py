@@ -41,7 +41,16 @@ def test_the_threshold_comes_from_the_calibration_file(calibration, passage_of):
     )
     assert strong.probability > weak.probability
     assert weak.status == "abstained"
-    assert f"{weak.threshold:.2f}" in (weak.reason or "")
+    assert weak.reason == (
+        "the best answer found is 0 % likely to be right; answers are given from 84 %"
+    )
+
+
+@pytest.mark.parametrize(("threshold", "shown"), [(0.07, 7), (0.29, 29), (1.0, 100), (0.8301, 84)])
+def test_shown_percentages_never_deny_the_decision(calibration, passage_of, threshold, shown):
+    decider = CalibratedDecider(Fitted.bundled(calibration), threshold=threshold)
+    weak = decider.decide("?", draft(), [verdict()], [passage_of("x", dense=0.0)])
+    assert f"given from {shown} %" in (weak.reason or "")
 
 
 @pytest.mark.parametrize("label", ["unsupported", "contradicted"])
@@ -84,7 +93,7 @@ def test_an_answer_that_did_not_end_is_withheld(calibration, passage_of):
     decider = CalibratedDecider(Fitted.bundled(calibration), threshold=0.0)
     cut = decider.decide("?", draft(finished=0.0), [verdict()], [passage_of("x")])
     assert cut.status == "abstained"
-    assert cut.reason == "the best answer found has no end: it is cut off"
+    assert cut.reason == "the best answer found breaks off in the middle"
     whole = decider.decide("?", draft(finished=1.0), [verdict()], [passage_of("x")])
     assert whole.status == "answered"
 

@@ -7,12 +7,13 @@ from dataclasses import replace
 import pytest
 
 from rag.cite import PassageText, cite
-from rag.errors import GenerationTimeout
-from rag.pipeline import Pipeline, Writer, judged, verified
+from rag.errors import GenerationTimeout, TextError
+from rag.pipeline import Pipeline, Writer, compared, judged, verified
 from rag.rerank import CrossReranker
 from rag.types import (
     Claim,
     Decision,
+    Disagreement,
     Draft,
     Filters,
     Passage,
@@ -61,8 +62,18 @@ class Agrees:
     digest = "agrees:0"
     model_sha256 = None
 
-    def verify(self, claims: Sequence[Claim], evidence, elsewhere=()) -> list[Verdict]:
+    def __init__(self) -> None:
+        self.compared: list[str] = []
+
+    def for_question(self) -> "Agrees":
+        return self
+
+    def verify(self, claims: Sequence[Claim], evidence) -> list[Verdict]:
         return [Verdict(claim, "supported", None, None, (), None) for claim in claims]
+
+    def disagreements(self, claims: Sequence[Claim], texts) -> list[Disagreement | None]:
+        self.compared += [claim.text for claim in claims]
+        return [None] * len(claims)
 
 
 @pytest.fixture
@@ -91,6 +102,18 @@ class Finds:
 def ask(pipeline: Pipeline, passage_of):
     found = replace(pipeline, retriever=Finds(passage_of), candidates=9)
     return lambda question: found.ask(question, Filters())
+
+
+def test_without_passages_no_knowledge_base_is_blamed(pipeline: Pipeline) -> None:
+    assert pipeline.read("hard?", []).decision.reason == "no passages were given"
+
+
+def test_passages_beyond_the_limit_are_refused(pipeline: Pipeline, passage_of) -> None:
+    bounded = replace(pipeline, max_passage_chars=10)
+    assert bounded.read("easy?", [passage_of("a" * 5)] * 2).status == "answered"
+    with pytest.raises(TextError, match="give at most 10"):
+        bounded.read("easy?", [passage_of("a" * 6)] * 2)
+    assert bounded.writers[0].generator.asked == ["easy?"]
 
 
 def test_an_answer_that_is_served_ends_the_search(pipeline: Pipeline, ask) -> None:
@@ -283,15 +306,45 @@ def test_a_disagreement_names_the_passage_among_all(verifier_of, passage_of) -> 
     )
     texts = ["Nothing.", DOSE, "Nothing else.", OTHER]
     passages = [passage_of(text, index=i) for i, text in enumerate(texts)]
-    verdicts, whole = judged(verifier, "How much?", *quoted(DOSE, passages, 1), passages)
-    assert whole is not None
-    for verdict in (*verdicts, whole):
-        found = verdict.disagreement
-        assert found is not None
-        assert found.passage == 3
-        assert passages[3].text[found.start : found.end] == found.text != OTHER
-    both, _ = judged(verifier, "How much?", *quoted(OTHER, passages, 3), passages)
+    segments, citations = quoted(DOSE, passages, 1)
+    verdicts, _ = judged(verifier, "How much?", segments, citations, passages)
+    assert [verdict.disagreement for verdict in verdicts] == [None], "not asked yet"
+    (verdict,) = compared(verifier, verdicts, citations, passages)
+    found = verdict.disagreement
+    assert found is not None
+    assert found.passage == 3
+    assert passages[3].text[found.start : found.end] == found.text != OTHER
+    assert replace(verdict, disagreement=None) == verdicts[0]
+    segments, citations = quoted(OTHER, passages, 3)
+    verdicts, _ = judged(verifier, "How much?", segments, citations, passages)
+    both = compared(verifier, verdicts, citations, passages)
     assert all(verdict.disagreement is None for verdict in both), "what is cited is no other text"
+
+
+def test_only_what_is_served_is_compared_with_other_passages(pipeline: Pipeline, ask) -> None:
+    withheld = ask("hard?")
+    assert (withheld.status, len(withheld.attempts)) == ("abstained", 1)
+    assert pipeline.verifier.compared == []
+    assert ask("which?").text == "second"
+    assert pipeline.verifier.compared == ["second"]
+
+
+def test_what_several_drafts_ask_is_scored_once(verifier_of, pipeline, passage_of) -> None:
+    class Quotes(Says):
+        def generate_all(self, requests):
+            start = DOSE.index(self.word)
+            token = Token(self.word, 0.9, 1.0, Pointer(0, start, start + len(self.word)))
+            return [Draft((token,), 0.9, self.digest) for _ in requests]
+
+    verifier, scorer = verifier_of(lambda claim, text: 0.9)
+    writers = tuple(Writer(Quotes("4 g"), Serves(lambda question: False)) for _ in range(2))
+    both = replace(pipeline, writers=writers, verifier=verifier)
+    both = replace(both, retriever=Finds(lambda text, index: passage_of(DOSE)), passages=1)
+    first = both.ask("How much?", Filters())
+    assert first.verdicts == first.attempts[0].verdicts
+    assert len(scorer.pairs) == len(set(scorer.pairs)) == 2
+    assert both.ask("How much?", Filters()).verdicts == first.verdicts
+    assert len(scorer.pairs) == 4, "another time it is another question"
 
 
 @pytest.mark.parametrize(
@@ -322,7 +375,8 @@ def test_what_decides_weighs_the_verdict_on_the_whole(verifier_of, pipeline, pas
 
     verifier, _ = verifier_of(lambda claim, text: 0.9)
     served = Writer(Copies("dose"), Serves(lambda question: True))
-    answer = replace(pipeline, writers=(served,), verifier=verifier).read("?", [passage_of(DOSE)])
+    reading = replace(pipeline, writers=(served,), verifier=verifier)
+    answer = reading.read("How?", [passage_of(DOSE)])
     assert answer.draft.features == {
         "own": 1.0,
         "entailed": pytest.approx(math.log(9), abs=1e-4),

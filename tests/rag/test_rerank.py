@@ -40,9 +40,10 @@ def test_the_most_relevant_comes_first(scorer, found) -> None:
     assert texts(ranked) == ["high", "middle", "low"]
     assert scorer.calls == [[("Which?", "low"), ("Which?", "high"), ("Which?", "middle")]]
     assert [passage.scores for passage in ranked] == [
-        {"dense": 0.5, "relevance": RELEVANCE[text]} for text in texts(ranked)
+        {"dense": 0.5, "fused": fused, "relevance": RELEVANCE[text]}
+        for text, fused in zip(texts(ranked), (0.5, 0.4, 0.9), strict=True)
     ]
-    assert [passage.score for passage in ranked] == [0.5, 0.4, 0.9], "the search's score stays"
+    assert [passage.score for passage in ranked] == [3.0, 0.5, -2.0], "what ranks is what is shown"
     assert "relevance" not in passages[0].scores
 
 
@@ -58,8 +59,9 @@ def test_the_search_s_score_counts_beside_the_relevance(scorer, found, weight, o
     passages = found("low", "middle", "high", scores=(0.9, 0.6, 0.1))
     ranked = CrossReranker(scorer, fused_weight=weight).rerank("Which?", passages, 3)
     assert texts(ranked) == order
-    sums = [RELEVANCE[p.text] + weight * p.score for p in ranked]
+    sums = [RELEVANCE[p.text] + weight * p.scores["fused"] for p in ranked]
     assert sums == sorted(sums, reverse=True)
+    assert [passage.score for passage in ranked] == pytest.approx(sums)
 
 
 def test_what_is_not_read_keeps_its_order_after_the_rest(scorer, found) -> None:
@@ -67,6 +69,7 @@ def test_what_is_not_read_keeps_its_order_after_the_rest(scorer, found) -> None:
     ranked = CrossReranker(scorer, depth=2).rerank("Which?", passages, 5)
     assert [passage.chunk_id for passage in ranked] == [1, 0, 2, 3, 4]
     assert len(scorer.pairs) == 2
+    assert [p.score for p in ranked] == pytest.approx([0.5, -2.0, -2.0, -2.1, -2.2])
     assert ["relevance" in passage.scores for passage in ranked] == [True, True, *[False] * 3]
 
 

@@ -1,7 +1,8 @@
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rag.sentences import sentence_spans
+from rag.sentences import sentence_spans, without_headings
 
 TEXTS = st.text(st.sampled_from("aB1. !?\n|-•é😀’\t"), max_size=200) | st.text(max_size=100)
 
@@ -49,3 +50,46 @@ def test_a_long_line_of_cells_takes_no_quadratic_time():
 
 def test_a_wrapped_line_stays_one_sentence():
     assert split("The dose is\n4 g a day.\n\nNext") == ["The dose is\n4 g a day.", "Next"]
+
+
+LATE = "If an instalment is late, interest is due from the day after."
+
+
+@pytest.mark.parametrize(
+    "heading",
+    ["4. Late payment\n", "4.2 Late payment\n", "## Late payment\n"],
+)
+def test_a_heading_is_no_part_of_the_sentence_below_it(heading):
+    text = heading + LATE
+    ((start, end),) = sentence_spans(text)
+    start, end = without_headings(text, start, end)
+    assert text[start:end] == LATE
+
+
+def test_a_heading_that_is_known_needs_no_number():
+    text = f"Late payment\n{LATE}"
+    assert without_headings(text, 0, len(text)) == (0, len(text))
+    assert text[slice(*without_headings(text, 0, len(text), ["Late  payment"]))] == LATE
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "4. Instalments that are late are reported by the\nMinister of Finance.",  # wrapped
+        "4. Late payment\nof an instalment bears interest.",
+        "The wait is\n4 hours.",
+        "2024 was wet\nMarch was dry and long.",
+        "4. Late payment",
+        "",
+    ],
+)
+def test_a_wrapped_line_is_no_heading(text):
+    assert without_headings(text, 0, len(text)) == (0, len(text))
+
+
+@given(TEXTS)
+def test_without_headings_a_sentence_is_its_end(text):
+    for start, end in sentence_spans(text):
+        begin, stop = without_headings(text, start, end, text.split("\n"))
+        assert start <= begin < stop == end
+        assert not text[begin].isspace()

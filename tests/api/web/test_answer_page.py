@@ -40,6 +40,8 @@ def receipt(web, web_home) -> dict[str, Any]:
                 "claim": "In 30 minutes <b>sharp</b>",
                 "citations": [1],
                 "label": "unsupported",
+                "as_answer": False,
+                "question": None,
                 "p_supported": 0.41,
                 "p_contradicted": 0.07,
                 "guards": [{"name": "number", "missing": ["<i>31</i>"]}],

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import uuid
 from pathlib import Path
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from sqlalchemy import text
 
 from eval.bench.made_log import answer
@@ -15,6 +18,7 @@ from knowledge_bases.audit.retention import Retention
 from knowledge_bases.audit.verify import verify
 from knowledge_bases.home import Home
 from knowledge_bases.knowledge_base import KnowledgeBase
+from knowledge_bases.upload_clearing import SEALED, SERVER_LOCK, SPOOL
 from rag.errors import NotFound, RecordError, StorageError, UsageError
 
 SECRET = "Zanthoxylumquist"
@@ -139,16 +143,147 @@ def test_a_vector_that_another_document_shares_stays(home, kb, eraser, tmp_path)
     assert list(home.store.health.chunk_problems(kb.row.id)) == []
 
 
-def test_a_deleted_document_and_one_of_a_deleted_knowledge_base(home, filled, eraser) -> None:
-    filled.delete_document("secret.txt")
+def delete(base: KnowledgeBase, folder: Path) -> None:
+    base.delete_document("secret.txt")
+
+
+def delete_and_take_in_again(base: KnowledgeBase, folder: Path) -> None:
+    base.delete_document("secret.txt")
+    base.ingest([folder])
+
+
+def change_and_delete(base: KnowledgeBase, folder: Path) -> None:
+    (folder / "secret.txt").write_text(f"{SECRET} is not given any more. " * 9)
+    base.ingest([folder])
+    base.delete_document("secret.txt")
+
+
+def leave_indexes(base: KnowledgeBase, folder: Path) -> None:
+    """One was set aside as damaged, another was being built when its process ended."""
+    generations = base.home.folder(base.row)
+    newest = max(path for path in generations.iterdir() if path.is_dir())
+    for name in ("building-0123", "damaged-00000002-0123"):
+        shutil.copytree(newest, generations / name)
+
+
+def leave_an_upload(base: KnowledgeBase, folder: Path) -> None:
+    """A job has ended, but what was uploaded for it is still there."""
+    shutil.copytree(folder, base.home.settings.home / SPOOL / "0b7f" / "files")
+
+
+def fail_in_a_job(base: KnowledgeBase, folder: Path) -> None:
+    jobs = base.home.store.jobs
+    jobs.create(base.row.id, "job", {})
+    failed = {"failed": [{"path": "secret.txt", "reason": "it is empty"}]}
+    jobs.update("job", state="done", progress=failed, error="secret.txt")
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        delete,
+        delete_and_take_in_again,
+        change_and_delete,
+        leave_indexes,
+        leave_an_upload,
+        fail_in_a_job,
+    ],
+)
+def test_a_document_in_whatever_state_it_is(home, filled, eraser, tmp_path, before) -> None:
+    before(filled, tmp_path / "files")
     assert holding(home, SECRET)
-    assert eraser.erase_document("docs", "secret.txt", actor="officer").versions == 2
+    assert eraser.erase_document("docs", "secret.txt", actor="officer").versions >= 2
     assert holding(home, SECRET) == []
+    assert holding(home, "secret.txt") == []
+    assert list(filled.lifecycle.problems()) == []
+    assert problems(home) == ()
+
+
+def test_a_graph_of_vectors_is_built_anew(settings, embedder, tmp_path) -> None:
+    (tmp_path / "secret.txt").write_text(f"The dose of {SECRET} is 4 g. " * 12)
+    (tmp_path / "other.txt").write_text(f"The dose of {OTHER} is 5 g. " * 12)
+    with Home(settings.model_copy(update={"exact_below": 0}), embedder=embedder) as home:
+        base = home.create("docs")
+        base.ingest([tmp_path / "secret.txt", tmp_path / "other.txt"])
+        assert base.lifecycle.current().manifest.vectors_kind != "exact"
+        with home._database.read() as session:
+            vectors = [
+                row[0]
+                for row in session.execute(
+                    text(
+                        "SELECT DISTINCT e.vector FROM embeddings e "
+                        "JOIN chunks c USING (input_sha256) "
+                        "JOIN documents d ON d.id = c.document_id WHERE d.uri = 'secret.txt'"
+                    )
+                )
+            ]
+        assert vectors
+        base.delete_document("secret.txt")
+        home.audit.eraser.erase_document("docs", "secret.txt", actor="officer")
+        for needle in (SECRET, "secret.txt", *vectors):
+            assert holding(home, needle) == []
+        assert {hit.document.uri for hit in base.search("dose", k=9)} == {"other.txt"}
+
+
+def test_a_name_that_json_writes_otherwise(home, kb, eraser) -> None:
+    name = 'report "Müller"\\1.txt'
+    home.store.jobs.create(kb.row.id, "job", {})
+    home.store.jobs.update("job", state="done", progress={"failed": [{"path": name}]})
+    home.store.jobs.create(kb.row.id, "another", {})
+    home.store.jobs.update("another", state="done", progress={"failed": [{"path": "b.txt"}]})
+    assert eraser.erase_document("docs", name, actor="officer").recorded_as
+    with pytest.raises(NotFound):
+        home.store.jobs.get("job")
+    assert home.store.jobs.get("another").state == "done"
+    with pytest.raises(NotFound, match="nothing of"):
+        eraser.erase_document("docs", name, actor="officer")
+
+
+def test_not_while_an_upload_may_bring_it_back(home, filled, eraser) -> None:
+    home.store.jobs.create(filled.row.id, "job", {})
+    (home.settings.home / SPOOL / "job").mkdir(parents=True)
+    with pytest.raises(UsageError, match=r"1 uploads into 'docs' .* job job"):
+        eraser.erase_document("docs", "secret.txt", actor="officer")
+    assert filled.documents()[1].document.uri == "secret.txt"
+    home.store.jobs.update("job", state="done", progress={})
+    assert eraser.erase_document("docs", "secret.txt", actor="officer").versions == 2
+    assert not (home.settings.home / SPOOL / "job").exists()
+
+
+def test_uploads_that_are_coming_in_stay(home, filled, eraser) -> None:
+    coming = home.settings.home / SPOOL / "coming"
+    ended = home.settings.home / SPOOL / "ended"
+    for upload in (coming, ended):
+        upload.mkdir(parents=True)
+    (ended / SEALED).write_text("{}")
+    os.utime(ended / SEALED, (1e9, 1e9))
+    with FileLock(home.settings.home / SERVER_LOCK):
+        eraser.erase_document("docs", "secret.txt", actor="officer")
+    assert (coming.exists(), ended.exists()) == (True, False)
+
+
+def test_a_document_of_a_deleted_knowledge_base(home, filled, eraser) -> None:
+    folder = home.folder(filled.row)
+    orphan = folder.with_name("0123456789abcdef")
+    shutil.copytree(folder, orphan)  # As if removing the knowledge base's folder had failed.
     home.delete("docs")
     assert eraser.erase_document("docs", "other.txt", actor="officer").records >= 1
-    with pytest.raises(NotFound):
-        eraser.erase_document("docs", "other.txt", actor="officer")
+    assert not orphan.exists()
+    for needle in (OTHER, SECRET, "other.txt", "secret.txt"):
+        assert holding(home, needle) == []
+    assert eraser.erase_document("docs", "other.txt", actor="officer").recorded_as == ()
+    with pytest.raises(NotFound, match="nothing of"):
+        eraser.erase_document("never", "other.txt", actor="officer")
     assert problems(home) == ()
+
+
+def test_what_deleting_a_knowledge_base_left_in_files(home, kb, eraser, tmp_path) -> None:
+    (tmp_path / "secret.txt").write_text(f"The dose of {SECRET} is 4 g.")
+    kb.ingest([tmp_path / "secret.txt"])
+    home.delete("docs")
+    assert holding(home, SECRET)  # In the WAL, though no record rests on it.
+    assert eraser.erase_document("docs", "secret.txt", actor="officer").recorded_as == ()
+    assert holding(home, SECRET) == []
 
 
 def test_nothing_under_a_legal_hold(home, filled, eraser) -> None:

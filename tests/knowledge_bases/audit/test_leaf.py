@@ -4,9 +4,10 @@ import datetime
 import hashlib
 import hmac
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
+import rfc8785
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -45,6 +46,9 @@ def test_the_bytes_are_those_of_the_published_form() -> None:
 def test_what_is_written_is_read_again(**fields: object) -> None:
     leaf = replace(LEAF, **fields)
     assert parse(leaf.canonical()) == leaf
+    content = {**asdict(leaf), "schema": "grounded-rag/leaf/1"}
+    content["created_at"] = leaf.created_at.isoformat(timespec="microseconds")
+    assert leaf.canonical() == rfc8785.dumps(content)
 
 
 def changed(**fields: object) -> bytes:

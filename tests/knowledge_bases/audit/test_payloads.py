@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 from pathlib import Path
 
 import jsonschema
 import pytest
 
+from knowledge_bases import recording
+from knowledge_bases.audit import acts
 from knowledge_bases.audit.leaf import KINDS
 from knowledge_bases.audit.payloads import SHAPES, checked, schemas
+from knowledge_bases.store.log import NewRecord
 from rag.errors import RecordError
 
 PUBLISHED = Path(__file__).parents[3] / "docs" / "schemas"
@@ -50,6 +54,44 @@ def test_a_payload_is_canonical_json() -> None:
         '{"a":["é"],"actor":"someone","kind":"review","schema":"grounded-rag/review/1",'
         '"software":"grounded-rag 0.1.0","z":1}'
     )
+
+
+def written() -> list[NewRecord]:
+    """A record of each kind of act, as whoever acts writes it."""
+    now = datetime.datetime(2026, 1, 2, 3, tzinfo=datetime.UTC)
+    return [
+        acts.key_change("created", "log+1+k", since=0, actor="a"),
+        acts.key_change("rotated", "log+2+k", since=9, replaces="log+1+k", actor="a"),
+        acts.erasure(["1"], what="record", kinds={"answer": 1}, actor="a"),
+        acts.erasure([], what="subject", kinds={}, subject_hmac="0" * 64, actor="a"),
+        acts.erasure([], what="document", kinds={}, knowledge_base="docs", versions=2, actor="a"),
+        acts.retention(None, actor="a"),
+        acts.retention(200, actor="a"),
+        acts.legal_hold(True, "court", actor="a"),
+        acts.pruning(now, days=200, kinds={"answer": 1}, actor="a"),
+        recording.reading(["1"], how="show", actor="a"),
+        recording.reading([], how="export", actor="a", log_size=3),
+        recording.settings_change({"passages": 5}, "0" * 64, "1" * 64),
+        recording.calibration(
+            "docs",
+            file="c.json",
+            sha256="0" * 64,
+            report={"questions": 1},
+            questions={"file": "q", "sha256": "0" * 64, "questions": 1, "command": "rag calibrate"},
+        ),
+    ]
+
+
+@pytest.mark.parametrize("new", written(), ids=lambda new: f"{new.kind} {new.status}")
+def test_acts_are_written_with_exact_fields(new: NewRecord) -> None:
+    assert json.loads(checked(new.kind, new.payload)) == new.payload
+    jsonschema.validate(dict(new.payload), schemas()[f"{new.kind}-1.json"])
+    with pytest.raises(RecordError, match="more"):
+        checked(new.kind, {**new.payload, "more": 1})
+    for name in new.payload:
+        lacking = {key: value for key, value in new.payload.items() if key != name}
+        with pytest.raises(RecordError, match=name):
+            checked(new.kind, lacking)
 
 
 def deep(levels: int) -> object:

@@ -144,3 +144,74 @@ def test_a_missing_library_is_named(monkeypatch):
     monkeypatch.setattr(personal_data, "import_module", missing)
     with pytest.raises(MissingDependency, match=r"pip install 'grounded-rag\[pii\]'"):
         mask("anything")
+
+
+MAIL, PHONE = "jane.smith@example.org", "+44 20 7946 0958"
+CHECK = {
+    "kind": "check",
+    "claim": f"Jane writes from {MAIL}. She is called on {PHONE}.",
+    "evidence": [f"Jane's address is {MAIL}.", "The ward is open."],
+    "question": None,
+    "verdict": "unsupported",
+    "verdicts": [
+        {
+            "claim": f"She is called on {PHONE}.",
+            "label": "unsupported",
+            "p_supported": 0.1,
+            "guards": [{"name": "number", "missing": ["7946", "0958"]}],
+            "evidence_span": f"Jane's address is {MAIL}.",
+        }
+    ],
+}
+
+
+def test_a_masked_check_holds_it_nowhere():
+    stored = protected(CHECK, "mask")
+    for piece in (MAIL, "7946", "0958"):
+        assert piece not in str(stored)
+        assert piece in str(CHECK)
+    assert stored["claim"] == "Jane writes from [e-mail address]. She is called on [phone number]."
+    assert stored["evidence"] == ["Jane's address is [e-mail address].", "The ward is open."]
+    (verdict,) = stored["verdicts"]
+    assert (verdict["label"], verdict["p_supported"]) == ("unsupported", 0.1)
+    assert verdict["guards"][0] == {"name": "number", "missing": ["[phone number]"] * 2}
+    found = {"e-mail address": 2, "phone number": 1}
+    assert stored["personal_data"] == {"mode": "mask", "found": found}
+    marked = protected(CHECK, "mark")
+    assert marked == {**CHECK, "personal_data": {"mode": "mark", "found": found}}
+
+
+def test_a_masked_refusal_s_message_holds_it_not():
+    refusal = {
+        "kind": "refusal",
+        "question": f"Who is {MAIL}?",
+        "error": {"type": "NotFound", "message": f"there is no {MAIL.upper()}, nor {PHONE}"},
+    }
+    stored = protected(refusal, "mask")
+    assert stored["error"] == {
+        "type": "NotFound",
+        "message": "there is no [e-mail address], nor [phone number]",
+    }
+    assert stored["personal_data"]["found"] == {"e-mail address": 1}
+
+
+def test_reasons_name_no_part_of_what_was_masked():
+    receipt = {
+        "kind": "answer",
+        "question": f"Is {PHONE} on call?",
+        "reason": "what it would cite does not mention 7946, 0958",
+        "verdicts": [{"claim": f"Call {PHONE}.", "label": "supported"}],
+        "draft": {"read_as": None},
+        "attempts": [
+            {
+                "draft": {"read_as": None},
+                "decision": {"probability": 0.2, "reason": "not found: number 0958"},
+            }
+        ],
+    }
+    stored = protected(receipt, "mask")
+    assert "7946" not in stored["reason"]
+    assert "0958" not in stored["reason"]
+    reason = "not found: number [phone number]"
+    assert stored["attempts"][0]["decision"] == {"probability": 0.2, "reason": reason}
+    assert stored["verdicts"] == receipt["verdicts"]  # What a document says stays.

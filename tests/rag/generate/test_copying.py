@@ -297,3 +297,18 @@ def test_similarity_is_measured_where_there_is_an_embedder(base: Base, embedder,
     (draft,) = generator.write([("Where was Ada born?", [FACT])])
     assert ("similarity" in draft.features) is embedded
     assert embedder.embedded == (["Where was Ada born?", FACT] if embedded else [])
+
+
+def test_no_question_takes_the_time_of_the_others(base: Base, monkeypatch) -> None:
+    together = CopyGenerator(base, "t", search=Search(max_tokens=2), time_limit_seconds=60)
+    left: list[float] = []
+    encode = together.encode
+
+    def noted(question: str, texts, deadline=None, **rest):
+        left.append(deadline - time.monotonic())
+        return encode(question, texts, deadline, **rest)
+
+    monkeypatch.setattr(together, "encode", noted)
+    together.write([("who?", ["a b"])] * 3)
+    assert len(left) == 3
+    assert max(left) <= 60

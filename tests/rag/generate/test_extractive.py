@@ -38,6 +38,12 @@ def test_overlapping_chunks_give_each_sentence_once(generator, passage_of):
     assert len(sentences) == len(features) == 3
 
 
+def test_a_heading_is_not_quoted(generator, passage_of):
+    text = "4. Late payment\nIf an instalment is late, interest is due from the day after."
+    draft = generator.generate("When is interest due?", [passage_of(text)])
+    assert draft.text == "If an instalment is late, interest is due from the day after."
+
+
 @pytest.mark.parametrize("texts", [[], [""], ["  \n"]])
 def test_without_text_there_is_no_draft(generator, passage_of, texts):
     draft = generator.generate("What?", [passage_of(text) for text in texts])

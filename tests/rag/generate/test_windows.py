@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -84,3 +86,10 @@ def test_headings_take_room_but_no_place(text: str, heading: str, room: int) -> 
         assert len(window.ids) == len(window.offsets)
         joined += window.ids[OVERLAP:] if joined else window.ids
     assert joined == TOKENIZER.encode(text, add_special_tokens=False).ids
+
+
+def test_a_long_text_takes_no_quadratic_time() -> None:
+    started = time.process_time()
+    found = windows(TOKENIZER, ["a b c d " * 25_000], 400)
+    assert sum(len(window.ids) for window in found) > 100_000
+    assert time.process_time() - started < 5

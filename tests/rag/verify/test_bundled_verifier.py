@@ -97,9 +97,21 @@ def test_nothing_asked_nothing_said(scorer) -> None:
 
 def test_two_passages_that_disagree_are_shown_beside_each_other(judges) -> None:
     said, other = "The maximum daily dose is 4 g.", "The maximum daily dose is 8 g."
-    (verdict,) = judges.verifier.verify([Claim(said, (1,))], [[said]], [f"It rained. {other}"])
-    found = verdict.disagreement
+    claims = [Claim(said, (1,))]
+    (found,) = judges.verifier.disagreements(claims, [f"It rained. {other}"])
     assert found is not None
     assert (found.passage, found.start, found.text) == (0, len("It rained. "), other)
-    (agreeing,) = judges.verifier.verify([Claim(said, (1,))], [[said]], [f"It rained. {said}"])
-    assert agreeing.disagreement is None
+    assert judges.verifier.disagreements(claims, [f"It rained. {said}"]) == [None]
+
+
+def test_a_question_s_verifier_says_the_same(judges) -> None:
+    claims = [Claim(text, (), "How much?") for text in ("4 g", "The dose is 4 g.", "8 g")]
+    evidence = [["The maximum daily dose is 4 g. It rained."]] * len(claims)
+    once = judges.verifier.for_question()
+    first = once.verify(claims[:2], evidence[:2])
+    again = once.verify(claims, evidence)
+    assert again[:2] == first
+    for own, alone in zip(again, judges.verifier.verify(claims, evidence), strict=True):
+        assert own.label == alone.label
+        assert own.p_supported == pytest.approx(alone.p_supported, abs=1e-5)
+        assert own.relevance == pytest.approx(alone.relevance, abs=1e-4)

@@ -71,7 +71,7 @@ def test_a_statement_stands_without_its_question(verifier, scorer) -> None:
     assert "Who left?" not in {claim for claim, _ in scorer.pairs}
 
 
-@pytest.mark.parametrize("text", ["Ann left.", "", " ", "\0", "\ud800", "😀"])
+@pytest.mark.parametrize("text", ["Ann left.", "7", "ไป"])
 def test_without_evidence_nothing_is_supported(verifier, text) -> None:
     checked = check_text(verifier, text, [])
     assert checked.worst.label == "unsupported"

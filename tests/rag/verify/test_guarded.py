@@ -8,8 +8,8 @@ from rag.types import Claim
 from rag.verify.guarded import GuardVerifier
 
 
-def judged(text: str, evidence: list[str], elsewhere: tuple[str, ...] = ()):
-    (verdict,) = GuardVerifier().verify([Claim(text, (1,))], [evidence], elsewhere)
+def judged(text: str, evidence: list[str]):
+    (verdict,) = GuardVerifier().verify([Claim(text, (1,))], [evidence])
     return verdict
 
 
@@ -55,7 +55,7 @@ def test_there_is_a_verdict_for_each_claim_by_its_own_evidence() -> None:
 
 def test_other_texts_are_not_looked_at() -> None:
     text = "The dose is 4 g."
-    assert judged(text, [text], ("The dose is 8 g.",)) == judged(text, [text])
+    assert GuardVerifier().disagreements([Claim(text, ())], ["The dose is 8 g."]) == [None]
 
 
 def test_no_model_judges() -> None:

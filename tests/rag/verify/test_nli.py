@@ -29,9 +29,14 @@ def verifier_of(pair_scorer):
     return make
 
 
-def verdict_on(verifier, text, evidence, question=None, elsewhere=()):
-    (verdict,) = verifier.verify([Claim(text, (), question)], [evidence], elsewhere)
+def verdict_on(verifier, text, evidence, question=None):
+    (verdict,) = verifier.verify([Claim(text, (), question)], [evidence])
     return verdict
+
+
+def disagreement_with(verifier, text, texts, question=None):
+    (found,) = verifier.disagreements([Claim(text, (), question)], texts)
+    return found
 
 
 def test_a_claim_is_scored_against_each_sentence_with_its_neighbours(verifier_of) -> None:
@@ -76,9 +81,12 @@ def test_of_windows_alike_that_with_the_claims_words_is_pointed_at(verifier_of) 
 
 
 def test_the_claim_itself_is_believed_without_a_model(verifier_of) -> None:
-    doubting, _ = verifier_of(lambda claim, text: 0.1, lambda claim, text: 0.9)
-    verdict = verdict_on(doubting, "Bob stayed  late", [TEXT], elsewhere=["Bob stayed late!"])
-    assert (verdict.label, verdict.p_supported, verdict.disagreement) == ("supported", 1.0, None)
+    doubting, scorer = verifier_of(lambda claim, text: 0.1, lambda claim, text: 0.9)
+    verdict = verdict_on(doubting, "Bob stayed  late", [TEXT])
+    assert (verdict.label, verdict.p_supported, verdict.p_contradicted) == ("supported", 1.0, 0.0)
+    assert verdict.evidence_span.text == "Bob stayed late."
+    assert scorer.pairs == [], "there is nothing to ask"
+    assert disagreement_with(doubting, "Bob stayed  late", ["Bob stayed late!"]) is None
     denied = ["Nobody says Bob stayed late."]
     assert verdict_on(doubting, "Bob stayed late.", denied).label == "contradicted"
     asked = verdict_on(doubting, "Bob stayed late.", [TEXT], question="Who slept?")
@@ -205,13 +213,8 @@ def test_what_another_text_says_otherwise_is_shown(verifier_of) -> None:
         lambda claim, text: 0.9 if "4 g" in text else 0.0,
         lambda claim, text: 0.85 if "8 g" in text else 0.99,
     )
-    verdict = verdict_on(verifier, CLAIM, [CLAIM], elsewhere=OTHERS)
-    found = verdict.disagreement
-    assert (verdict.label, found.passage, found.text) == (
-        "supported",
-        1,
-        "The daily dose of morphine is 8 g now.",
-    )
+    found = disagreement_with(verifier, CLAIM, OTHERS)
+    assert (found.passage, found.text) == (1, "The daily dose of morphine is 8 g now.")
     assert OTHERS[1][found.start : found.end] == found.text
     assert found.p_contradicted == pytest.approx(0.85)
     assert not any("Sunday" in text for _, text in scorer.pairs), "that is about something else"
@@ -219,26 +222,33 @@ def test_what_another_text_says_otherwise_is_shown(verifier_of) -> None:
 
 def test_only_a_sure_contradiction_is_a_disagreement(verifier_of) -> None:
     verifier, _ = verifier_of(lambda claim, text: 0.0, lambda claim, text: 0.79)
-    assert verdict_on(verifier, CLAIM, [CLAIM], elsewhere=OTHERS).disagreement is None
+    assert disagreement_with(verifier, CLAIM, OTHERS) is None
 
 
-def test_the_evidence_itself_is_no_other_text(verifier_of) -> None:
-    verifier, _ = verifier_of(lambda claim, text: 0.0, lambda claim, text: 0.9)
-    verdict = verdict_on(verifier, CLAIM, OTHERS)
-    assert (verdict.label, verdict.disagreement) == ("contradicted", None)
+def test_each_claim_has_its_own_disagreement(verifier_of) -> None:
+    verifier, scorer = verifier_of(
+        lambda claim, text: 0.0, lambda claim, text: 0.9 if "8 g" in text else 0.1
+    )
+    claims = [Claim(text, ()) for text in ("It rained in June.", CLAIM, CLAIM)]
+    found = verifier.disagreements(claims, OTHERS)
+    assert [own and own.passage for own in found] == [None, 1, 1]
+    assert len(scorer.calls) == 1
+    assert len(scorer.pairs) == len(set(scorer.pairs))
+    assert verifier.disagreements(claims, []) == [None] * 3
+    assert verifier.disagreements([], OTHERS) == []
 
 
 def test_few_sentences_of_other_texts_are_asked(verifier_of) -> None:
     verifier, scorer = verifier_of(lambda claim, text: 0.9)
     others = [f"The daily dose of morphine is {i} g." for i in range(100)]
-    verdict_on(verifier, CLAIM, ["Here."], elsewhere=others)
-    assert len(scorer.pairs) == 1 + ELSEWHERE
+    disagreement_with(verifier, CLAIM, others)
+    assert len(scorer.pairs) == ELSEWHERE
 
 
 def test_each_pair_is_scored_once_in_one_call(verifier_of) -> None:
     verifier, scorer = verifier_of(lambda claim, text: 0.9)
-    claims = [Claim(text, ()) for text in ("Dan sang.", "Ann left.", "Dan sang.")]
-    verifier.verify(claims, [[TEXT, TEXT], [TEXT], [TEXT]], [TEXT])
+    claims = [Claim(text, ()) for text in ("Dan surely sang.", "Ann left.", "Dan surely sang.")]
+    verifier.verify(claims, [[TEXT, TEXT], [TEXT], [TEXT]])
     assert len(scorer.calls) == 1
     assert len(scorer.pairs) == len(set(scorer.pairs)) == 2 * len(SENTENCES)
 
@@ -308,7 +318,8 @@ ODD = [
 def test_odd_texts_get_a_verdict(verifier_of, text) -> None:
     verifier, _ = verifier_of(lambda claim, text: 0.9, relevance=lambda question, text: 1.0)
     for claim, evidence, question in ((text, TEXT, None), (TEXT, text, text), (text, text, text)):
-        verdict = verdict_on(verifier, claim, [evidence], question, elsewhere=[text, TEXT])
+        verdict = verdict_on(verifier, claim, [evidence], question)
+        disagreement_with(verifier, claim, [text, TEXT], question)
         assert verdict.claim.text == claim
         assert (verdict.evidence_span is None) == (not evidence.strip())
 
@@ -339,15 +350,17 @@ def test_no_text_makes_it_fail_and_offsets_always_slice(
     )
     verifier = NliVerifier(scorer, Verdicts(temperature=1, supported=0.3, contradicted=0.3))
     evidence = [texts for _, texts in claims]
-    verdicts = verifier.verify(
-        [Claim(text, (), question) for text, _ in claims], evidence, elsewhere
-    )
+    asked = [Claim(text, (), question) for text, _ in claims]
+    verdicts = verifier.verify(asked, evidence)
     assert len(verdicts) == len(claims)
     assert len(scorer.pairs) == len(set(scorer.pairs))
-    for verdict, texts in zip(verdicts, evidence, strict=True):
+    others = verifier.disagreements(asked, elsewhere)
+    once = verifier.for_question()
+    assert [once.verify(asked, evidence) for _ in range(2)] == [verdicts] * 2
+    for verdict, texts, other in zip(verdicts, evidence, others, strict=True):
         assert 0 <= verdict.p_supported <= 1
         assert 0 <= verdict.p_contradicted <= 1 - verdict.p_supported + 1e-6
-        span, other = verdict.evidence_span, verdict.disagreement
+        span = verdict.evidence_span
         if span is not None:
             assert texts[span.evidence][span.start : span.end] == span.text != ""
         if other is not None:
