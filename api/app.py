@@ -19,6 +19,7 @@ from api.routes import (
     answers,
     audit,
     check,
+    conversations,
     documents,
     examples,
     health,
@@ -102,7 +103,17 @@ def create_app(
     app.add_middleware(Protected, question_chars=settings.max_question_chars)
     app.add_middleware(RequestIds)
     versioned = APIRouter(prefix="/v1")
-    for resource in (knowledge_bases, documents, search, answers, conversations, check, jobs, audit, managed_keys):
+    for resource in (
+        knowledge_bases,
+        documents,
+        search,
+        answers,
+        conversations,
+        check,
+        jobs,
+        audit,
+        managed_keys,
+    ):
         versioned.include_router(resource.router)
     if keys:
         versioned.include_router(session.router)

@@ -2,15 +2,16 @@
 
 import datetime
 import re
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from indexer.load.compose import clean, label
 from rag.errors import UsageError
 from rag.types import Filters
 
 _MOST_NAMES = 1_000
+_MOST_QUESTION_CHARS = 4_000
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
 
@@ -110,6 +111,26 @@ class SearchRequest(Body):
     filters: SearchFilters = SearchFilters()
 
 
+class EarlierTurn(Body):
+    """An earlier question, and its answer's id where it is known."""
+
+    question: Words = Field(max_length=_MOST_QUESTION_CHARS)
+    answer_id: Words | None = Field(default=None, max_length=100)
+
+
+class GivenConversation(Body):
+    """What was asked before: the turns, oldest first, or the id of a conversation kept here."""
+
+    turns: list[EarlierTurn] | None = Field(default=None, max_length=_MOST_NAMES)
+    id: Words | None = Field(default=None, max_length=100)
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> Self:
+        if (self.turns is None) == (self.id is None):
+            raise ValueError("give either turns or id")
+        return self
+
+
 class AskRequest(Body):
     """A question."""
 
@@ -120,6 +141,9 @@ class AskRequest(Body):
 
     question: str
     filters: SearchFilters = SearchFilters()
+    conversation: GivenConversation | None = Field(
+        default=None, description="From which a question that leans on others is completed."
+    )
     verified_only: bool = Field(
         default=False, description="Of a stream: nothing before it is verified and in the log."
     )

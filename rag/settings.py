@@ -64,6 +64,8 @@ class Settings(BaseSettings):
     """1 is greedy decoding."""
     generate_timeout_seconds: float = Field(default=60.0, gt=0)
     """How long writing one answer may take."""
+    conversation_turns: int = Field(default=20, ge=1, le=1000)
+    """Earlier turns that a question may come with."""
     ask_timeout_seconds: float = Field(default=120.0, gt=0)
     """How long a question over HTTP may take from its arrival to its answer; a request may ask for
     less."""

@@ -144,6 +144,8 @@ def protected(payload: Mapping[str, Any], mode: Mode) -> dict[str, Any]:
     if mode == "mark":
         return stored
     stored["question"] = masked
+    if payload.get("conversation"):
+        stored["conversation"] = _masked_texts(payload["conversation"])
     if "draft" in payload:
         stored["draft"] = _masked_draft(payload["draft"])
     if "attempts" in payload:
@@ -157,6 +159,18 @@ def masked_count(payload: Mapping[str, Any]) -> int:
     """Return how many pieces of a payload's question were masked."""
     noted = payload.get("personal_data") or {}
     return sum(noted.get("found", {}).values()) if noted.get("mode") == "mask" else 0
+
+
+def _masked_texts(value: Any) -> Any:
+    """All that was said in a conversation, masked."""
+    if isinstance(value, str):
+        return mask(value)[0]
+    if isinstance(value, Mapping):
+        return {
+            name: own if name in ("rule", "answer_id") else _masked_texts(own)
+            for name, own in value.items()
+        }
+    return [_masked_texts(own) for own in value] if isinstance(value, list) else value
 
 
 def _masked_draft(draft: Mapping[str, Any]) -> dict[str, Any]:

@@ -32,7 +32,7 @@ from rag.settings import Settings
 Serve = Callable[..., TestClient]
 OWNED = {"kb", "job_id", "record_id", "key_id"}
 """What a path may name that `api.auth.Needs` knows the owner of."""
-INSIDE = {"document_id", "uri"}
+INSIDE = {"document_id", "uri", "conversation_id"}
 """What a path may name inside a knowledge base that it names, too."""
 
 
@@ -108,12 +108,14 @@ def filled(service: Service, kb: str, end_of_job: Callable[..., Any]) -> dict[st
         answer = service.client.post(
             f"/v1/knowledge-bases/{kb}/answers", json={"question": "When does the alarm sound?"}
         ).json()
+        talk = service.client.post(f"/v1/knowledge-bases/{kb}/conversations").json()
     return {
         "kb": kb,
         "job_id": job["id"],
         "document_id": listed[0]["document"]["id"],
         "uri": "a.txt",
         "record_id": answer["answer_id"],
+        "conversation_id": talk["id"],
         "key_id": key_id(service.make("ask", kbs=(kb,))),
     }
 
@@ -290,6 +292,7 @@ def test_nothing_tells_whether_something_not_granted_is_there(service: Service) 
         "key_id": "0" * 12,
         "document_id": closed["document_id"],
         "uri": "a.txt",
+        "conversation_id": closed["conversation_id"],
     }
     before = service.home.store.log.size()
     tried = 0
@@ -586,3 +589,22 @@ def test_local_mode_needs_and_knows_no_keys(client: TestClient) -> None:
     document = client.get("/openapi.json").json()
     assert "securitySchemes" not in document["components"]
     assert "/v1/session" not in document["paths"]
+
+
+def test_a_conversation_is_for_the_key_that_began_it(service: Service) -> None:
+    mine, theirs = service.make("ask"), service.make("ask")
+    talks = "/v1/knowledge-bases/open/conversations"
+    talk = service.send("POST", talks, mine).json()["id"]
+    question = {"question": "When does the alarm sound?"}
+    asked = service.send("POST", f"{talks}/{talk}/answers", mine, json=question)
+    assert asked.status_code == 200
+    assert service.send("GET", f"{talks}/{talk}", mine).json()["turns"]
+    for path in (f"{talks}/{talk}", f"{talks}/{uuid.uuid4()}"):
+        assert service.send("GET", path, theirs).status_code == 404
+        assert service.send("POST", f"{path}/answers", theirs, json=question).status_code == 404
+    named = {"turns": [{"question": "a", "answer_id": asked.json()["answer_id"]}]}
+    path = "/v1/knowledge-bases/open/answers"
+    taken = service.send("POST", path, theirs, json={**question, "conversation": named})
+    assert taken.status_code == 404, "nobody learns from another's answers"
+    own = service.send("POST", path, mine, json={**question, "conversation": named})
+    assert own.status_code == 200
