@@ -18,6 +18,7 @@ from api.request_ids import RequestIds
 from api.routes import (
     answers,
     audit,
+    chat,
     check,
     conversations,
     documents,
@@ -109,6 +110,7 @@ def create_app(
         search,
         answers,
         conversations,
+        chat,
         check,
         jobs,
         audit,

@@ -591,6 +591,22 @@ def test_local_mode_needs_and_knows_no_keys(client: TestClient) -> None:
     assert "/v1/session" not in document["paths"]
 
 
+def test_models_are_what_is_granted(service: Service) -> None:
+    key = service.keys["ask"]
+    listed = service.send("GET", "/v1/models", key).json()
+    assert [model["id"] for model in listed["data"]] == ["open"]
+    said = [{"role": "user", "content": "When does the alarm sound?"}]
+    texts = []
+    for name in ("closed", "absent"):
+        body = {"model": name, "messages": said}
+        refused = service.send("POST", "/v1/chat/completions", key, json=body)
+        assert refused.status_code == 404
+        texts.append(refused.text.replace(name, "…").replace(refused.json()["request_id"], ""))
+    assert texts[0] == texts[1], "nothing tells whether it is there"
+    body = {"model": "open", "messages": said}
+    assert service.send("POST", "/v1/chat/completions", key, json=body).status_code == 200
+
+
 def test_a_conversation_is_for_the_key_that_began_it(service: Service) -> None:
     mine, theirs = service.make("ask"), service.make("ask")
     talks = "/v1/knowledge-bases/open/conversations"
