@@ -20,6 +20,7 @@ from api.commands import answering, collections, operating
 from api.commands.calibrating import calibrate
 from api.commands.demo import demo
 from api.commands.keys import key
+from api.commands.mcp import mcp
 from api.commands.training import train
 from rag.errors import AlreadyExists, IntegrityError, NotFound, RagError, UsageError
 
@@ -40,6 +41,7 @@ app.command()(answering.check)
 app.add_typer(operating.audit, name="audit")
 app.add_typer(key, name="key")
 app.command()(operating.serve)
+app.command()(mcp)
 app.command()(operating.doctor)
 app.command()(demo)
 app.command("eval")(operating.evaluate)
