@@ -13,8 +13,10 @@ from api.errors import MEDIA_TYPE, Unexpected, add_handlers, problems
 from api.jobs import Jobs
 from api.limits import TimelyBodies, add_limits
 from api.openapi_limits import document_limits
+from api.operating import Operated
 from api.protection import LocalOnly, Protected
 from api.request_ids import RequestIds
+from api.request_log import RequestLog
 from api.routes import (
     answers,
     audit,
@@ -22,17 +24,19 @@ from api.routes import (
     check,
     conversations,
     documents,
+    drift,
     examples,
     health,
     jobs,
     knowledge_bases,
+    metrics,
     search,
     session,
 )
-from api.routes.pages import add_pages
 from api.routes import (
     keys as managed_keys,
 )
+from api.routes.pages import add_pages
 from api.routes.shared import JSON
 from knowledge_bases.home import Home
 from rag.errors import RagError, UsageError
@@ -76,6 +80,7 @@ def create_app(
         await run_in_threadpool(ingests.start)
         yield
         await run_in_threadpool(ingests.stop)
+        await run_in_threadpool(operated.close)
         home.close()
 
     app = _Service(
@@ -95,6 +100,7 @@ def create_app(
     app.state.keys = keys
     add_handlers(app)
     add_limits(app, settings)
+    operated = Operated(app, home, settings)
     if keys:
         app.add_middleware(KeysOnly, access=home.access)
     else:
@@ -102,6 +108,7 @@ def create_app(
     app.add_middleware(Unexpected)
     app.add_middleware(TimelyBodies, seconds=settings.body_timeout_seconds)
     app.add_middleware(Protected, question_chars=settings.max_question_chars)
+    app.add_middleware(RequestLog, metrics=operated.metrics, trace=operated.trace)
     app.add_middleware(RequestIds)
     versioned = APIRouter(prefix="/v1")
     for resource in (
@@ -115,12 +122,14 @@ def create_app(
         jobs,
         audit,
         managed_keys,
+        drift,
     ):
         versioned.include_router(resource.router)
     if keys:
         versioned.include_router(session.router)
     refusals = problems(400, 401, 403) if keys else problems(421)
     app.include_router(versioned, responses={**refusals, **problems(500, 507)})
+    app.include_router(metrics.router, responses={**refusals, **problems(500, 507)})
     app.include_router(health.router, responses={**refusals, **problems(500, 507)})
     add_pages(app)
     return app

@@ -107,6 +107,12 @@ class Settings(BaseSettings):
     body_timeout_seconds: float = Field(default=30.0, gt=0)
     """How long the service waits for a body, beside a second for each 16 KiB that arrived."""
 
+    log_format: Literal["text", "json"] = "text"
+    """How the service logs; json is one object a line: ids, routes and times, no content."""
+    otlp_endpoint: str | None = Field(default=None, pattern=r"^https?://[^\s/@]+(/\S*)?$")
+    """Where traces are sent (OTLP over HTTP, e.g. http://127.0.0.1:4318/v1/traces); needs the extra
+    otel. They have ids, routes and times but no content."""
+
     checkpoint_leaves: int = Field(default=1000, ge=1)
     """A checkpoint of the log is signed after this many records at the latest."""
     checkpoint_seconds: float = Field(default=3600.0, gt=0)
