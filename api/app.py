@@ -13,19 +13,25 @@ from api.errors import MEDIA_TYPE, Unexpected, add_handlers, problems
 from api.jobs import Jobs
 from api.limits import TimelyBodies, add_limits
 from api.openapi_limits import document_limits
+from api.operating import Operated
 from api.protection import LocalOnly, Protected
 from api.request_ids import RequestIds
+from api.request_log import RequestLog
 from api.routes import (
     answers,
     audit,
     audit_keeping,
+    chat,
     check,
+    conversations,
     documents,
+    drift,
     examples,
     health,
     impact,
     jobs,
     knowledge_bases,
+    metrics,
     search,
     session,
 )
@@ -76,6 +82,7 @@ def create_app(
         await run_in_threadpool(ingests.start)
         yield
         await run_in_threadpool(ingests.stop)
+        await run_in_threadpool(operated.close)
         home.close()
 
     app = _Service(
@@ -95,6 +102,7 @@ def create_app(
     app.state.keys = keys
     add_handlers(app)
     add_limits(app, settings)
+    operated = Operated(app, home, settings)
     if keys:
         app.add_middleware(KeysOnly, access=home.access)
     else:
@@ -102,17 +110,19 @@ def create_app(
     app.add_middleware(Unexpected)
     app.add_middleware(TimelyBodies, seconds=settings.body_timeout_seconds)
     app.add_middleware(Protected, question_chars=settings.max_question_chars)
+    app.add_middleware(RequestLog, metrics=operated.metrics, trace=operated.trace)
     app.add_middleware(RequestIds)
     versioned = APIRouter(prefix="/v1")
+    asking = (search, answers, conversations, chat, check)
     # Fixed paths of the log come before those that begin with a record's id.
     log = (audit_keeping, audit, impact)
-    asking = (search, answers, check)
-    for resource in (knowledge_bases, documents, *asking, jobs, *log, managed_keys):
+    for resource in (knowledge_bases, documents, *asking, jobs, *log, managed_keys, drift):
         versioned.include_router(resource.router)
     if keys:
         versioned.include_router(session.router)
     refusals = problems(400, 401, 403) if keys else problems(421)
     app.include_router(versioned, responses={**refusals, **problems(500, 507)})
+    app.include_router(metrics.router, responses={**refusals, **problems(500, 507)})
     app.include_router(health.router, responses={**refusals, **problems(500, 507)})
     add_pages(app)
     return app

@@ -28,6 +28,7 @@ from api.commands import (
 from api.commands.calibrating import calibrate
 from api.commands.demo import demo
 from api.commands.keys import key
+from api.commands.mcp import mcp
 from api.commands.training import train
 from rag.errors import AlreadyExists, IntegrityError, NotFound, RagError, UsageError
 
@@ -65,6 +66,7 @@ for _command in (
     auditing.audit.command()(_command)
 app.command()(attesting.verify_bundle)
 app.command()(operating.serve)
+app.command()(mcp)
 app.command()(operating.doctor)
 app.command()(demo)
 app.command("eval")(operating.evaluate)

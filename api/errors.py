@@ -39,6 +39,7 @@ log = logging.getLogger(__name__)
 MEDIA_TYPE = "application/problem+json"
 _TYPE = "urn:grounded-rag:problem:"
 _NAME_CHARS = 100
+_OPENAI = ("/v1/chat/", "/v1/models")
 
 PROBLEMS: tuple[tuple[type[RagError], int, str, str], ...] = (
     (QuestionError, 422, "question", "The question can't be asked"),
@@ -68,6 +69,15 @@ class WrongField(BaseModel):
     detail: str = Field(examples=["Input should be less than or equal to 1000"])
 
 
+class OpenAIError(BaseModel):
+    """An error as clients of OpenAI's API know it."""
+
+    message: str
+    type: str = Field(examples=["invalid_request_error"])
+    param: str | None = Field(examples=["messages"])
+    code: str | None = Field(examples=["model_not_found"])
+
+
 class Problem(BaseModel):
     """A problem document (RFC 9457)."""
 
@@ -95,6 +105,9 @@ class Problem(BaseModel):
     )
     errors: list[WrongField] | None = Field(
         default=None, description="What is wrong with a request."
+    )
+    error: OpenAIError | None = Field(
+        default=None, description="The same for clients of OpenAI's API, where it is served."
     )
 
 
@@ -128,10 +141,22 @@ def problem(
         instance=_path(scope),
         request_id=request_id(scope),
         errors=list(errors) if errors else None,
-    )
-    return JSONResponse(
-        content.model_dump(exclude_none=True), status, headers=headers, media_type=MEDIA_TYPE
-    )
+    ).model_dump(exclude_none=True)
+    if scope["path"].startswith(_OPENAI):
+        content["error"] = _openai_error(content, kind)
+    return JSONResponse(content, status, headers=headers, media_type=MEDIA_TYPE)
+
+
+def _openai_error(content: Mapping[str, Any], kind: str | None) -> dict[str, str | None]:
+    status, wrong = content["status"], content.get("errors") or [{}]
+    types = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
+    code = "model_not_found" if kind == "not-found" else kind
+    return {
+        "message": content["detail"],
+        "type": types.get(status, "invalid_request_error" if status < 500 else "server_error"),
+        "param": (wrong[0].get("pointer") or "#/")[2:] or None,
+        "code": "invalid_api_key" if status == 401 else code,
+    }
 
 
 def rag_problem(scope: Scope, error: RagError) -> Response:

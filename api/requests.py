@@ -1,7 +1,7 @@
 """What clients send over HTTP: the bodies of its requests."""
 
 import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from pydantic import (
     AfterValidator,
@@ -18,6 +18,7 @@ from rag.errors import UsageError
 from rag.types import Filters
 
 _MOST_NAMES = 1_000
+_MOST_QUESTION_CHARS = 4_000
 
 
 def _one_line(value: str) -> str:
@@ -123,6 +124,26 @@ class SearchRequest(Body):
     filters: SearchFilters = SearchFilters()
 
 
+class EarlierTurn(Body):
+    """An earlier question, and its answer's id where it is known."""
+
+    question: Words = Field(max_length=_MOST_QUESTION_CHARS)
+    answer_id: Words | None = Field(default=None, max_length=100)
+
+
+class GivenConversation(Body):
+    """What was asked before: the turns, oldest first, or the id of a conversation kept here."""
+
+    turns: list[EarlierTurn] | None = Field(default=None, max_length=_MOST_NAMES)
+    id: Words | None = Field(default=None, max_length=100)
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> Self:
+        if (self.turns is None) == (self.id is None):
+            raise ValueError("give either turns or id")
+        return self
+
+
 class AskRequest(Body):
     """A question."""
 
@@ -133,6 +154,9 @@ class AskRequest(Body):
 
     question: str
     filters: SearchFilters = SearchFilters()
+    conversation: GivenConversation | None = Field(
+        default=None, description="From which a question that leans on others is completed."
+    )
     verified_only: bool = Field(
         default=False, description="Of a stream: nothing before it is verified and in the log."
     )
@@ -186,7 +210,7 @@ class NewErasure(Body):
     document: NamedDocument | None = None
 
     @model_validator(mode="after")
-    def _names_one_thing(self) -> "NewErasure":
+    def _names_one_thing(self) -> Self:
         if sum(one is not None for one in (self.subject, self.record, self.document)) != 1:
             raise ValueError("name one of subject, record and document")
         return self

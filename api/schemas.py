@@ -352,9 +352,13 @@ class ReadAnswer(Wire):
 
 
 class Answer(ReadAnswer):
-    """An answer that is in the log; ``answer_id`` is its record's id."""
+    """An answer that is in the log; ``answer_id`` is its record's id.
+
+    ``question`` is what was answered: where it followed others, as it was completed from them.
+    """
 
     answer_id: str
+    question: str
     receipt: Receipt
 
     @classmethod
@@ -362,9 +366,23 @@ class Answer(ReadAnswer):
         """Make one from the inside."""
         return cls(
             answer_id=recorded.record.id,
+            question=recorded.answer.question,
             receipt=Receipt(leaf_hash=recorded.record.leaf_hash, log_size=recorded.log_size),
             **cls.fields_of(recorded.answer),
         )
+
+
+class ConversationTurn(Wire):
+    """An answer of a conversation."""
+
+    answer_id: str
+
+
+class Conversation(Wire):
+    """A conversation and its answers, oldest first."""
+
+    id: str = Field(examples=["3d5f7c52-0b0e-4a0e-8c37-4b4f0c1f2f1d"])
+    turns: list[ConversationTurn]
 
 
 class AuditEntry(Wire):

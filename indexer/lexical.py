@@ -195,6 +195,13 @@ class TantivyIndex:
         found = [(int(chunk or 0), score) for chunk, (score, _) in zip(chunks, hits, strict=True)]
         return sorted(found, key=lambda hit: (-hit[1], hit[0]))
 
+    def unknown_share(self, query: str) -> float | None:
+        """Return which share of a query's terms no chunk holds, light ones aside; None of none."""
+        terms = set(terms_of(query[:MAX_QUERY_CHARS])) - LIGHT_TERMS
+        searcher = self._index.searcher()
+        unknown = sum(not searcher.doc_freq("text", term) for term in terms)
+        return unknown / len(terms) if terms else None
+
     def held(self, ids: Sequence[int]) -> set[int]:
         """Return which of these chunk ids are in the index.
 

@@ -19,7 +19,7 @@ from knowledge_bases.store.api_keys import EVERY, ApiKey
 from knowledge_bases.store.shared import now
 from rag.errors import NotFound, StorageError, UsageError
 
-SCOPES = ("ask", "ingest", "audit", "review", "admin")
+SCOPES = ("ask", "ingest", "audit", "review", "metrics", "admin")
 """What a key may be for; none of them contains another."""
 SECRET = re.compile(r"rag_([0-9a-f]{12})_[A-Za-z0-9_-]{43}")
 """A key as text: its public id, and 256 random bits as base64url."""

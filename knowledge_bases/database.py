@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from rag.errors import MissingDependency, RagError, StorageError, UsageError
 from rag.settings import Settings
 
-SCHEMA_HEAD = "0005"
+SCHEMA_HEAD = "0006"
 """The newest migration's revision; a test compares it with the migrations folder."""
 
 

@@ -14,6 +14,7 @@ from knowledge_bases.access import Access
 from knowledge_bases.audit_log import AuditLog
 from knowledge_bases.database import Database
 from knowledge_bases.knowledge_base import KnowledgeBase
+from knowledge_bases.observing import Nobody, Observer
 from knowledge_bases.recording import LOCAL
 from knowledge_bases.store import Store
 from knowledge_bases.store.log import Recorded
@@ -38,6 +39,9 @@ class Home:
         settings: names the folder.
         embedder: replaces the settings' one.
 
+    Attributes:
+        observer: counts answers.
+
     Raises:
         StorageError: the folder or database can't be used.
     """
@@ -46,6 +50,7 @@ class Home:
         self.settings = settings
         self._database = Database(settings)
         self.store = Store.on(self._database)
+        self.observer: Observer = Nobody()
         self._given_embedder = embedder
         self._open: dict[int, KnowledgeBase] = {}
         self.audit = AuditLog(self._database, self.store, settings, self.open)

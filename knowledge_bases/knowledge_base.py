@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from indexer.generation import Generation
 from knowledge_bases import recording
 from knowledge_bases.answer_settings import answer_settings, settings_digest
 from knowledge_bases.audit.receipt import answer_receipt, rests_on
+from knowledge_bases.conversations import Earlier, Spoken, spoken
 from knowledge_bases.ingest import Ingest
 from knowledge_bases.lifecycle import Lifecycle
 from knowledge_bases.recording import LOCAL
@@ -199,6 +201,7 @@ class KnowledgeBase:
         filters: Filters = NO_FILTERS,
         asker: str = LOCAL,
         listener: Listener = NOBODY,
+        earlier: Sequence[Earlier] | None = None,
     ) -> RecordedAnswer:
         """Answer a question; the answer is in the log before anyone sees it.
 
@@ -209,8 +212,11 @@ class KnowledgeBase:
             filters: what the search is limited to.
             asker: who asks.
             listener: hears of the answer while it is made, when none of it counts yet.
+            earlier: the turns of a conversation before this one, from which the question is
+                completed; None where it stands alone.
 
         Raises:
+            UsageError: there are too many turns.
             Stopped: the listener doesn't want it any more.
             QuestionError: the question holds no words or is too long.
             NotFound: the filters name a document that is not there.
@@ -218,19 +224,27 @@ class KnowledgeBase:
             RecordError: the log refused the record, so there is no answer.
         """
         try:
-            return self._asked(question, filters, asker, listener)
+            return self._asked(question, filters, asker, listener, earlier)
         except RecordError:
             raise  # The log takes nothing at the moment.
         except RagError as error:
             self._record_refusal(error, question, filters, asker)
+            self.home.observer.refused()
             raise
 
     def _asked(
-        self, question: str, filters: Filters, asker: str, listener: Listener
+        self,
+        question: str,
+        filters: Filters,
+        asker: str,
+        listener: Listener,
+        earlier: Sequence[Earlier] | None,
     ) -> RecordedAnswer:
         self.require_documents(filters.documents)
         self.home.audit.note_settings()
         generation = self.lifecycle.current()
+        said = None if earlier is None else self.spoken(question, earlier, asker)
+        question = question if said is None else said.question
         answer = self._pipeline(generation).ask(question, filters, listener)
         receipt = answer_receipt(
             answer,
@@ -243,10 +257,33 @@ class KnowledgeBase:
             generation_digest=generation.digest,
             asker=asker,
             filters=filters,
+            conversation=None if said is None else said.as_json(),
         )
         new = NewRecord("answer", self.name, answer.status, receipt, rests_on(receipt), asker)
+        started = time.perf_counter()
         record = self.home.audit.record(new, "the answer could not be logged, so it is withheld")
-        return RecordedAnswer(answer, record)
+        recorded = RecordedAnswer(answer, record)
+        self.home.observer.answered(recorded, 1000 * (time.perf_counter() - started))
+        return recorded
+
+    def spoken(self, question: str, earlier: Sequence[Earlier], asker: str) -> Spoken:
+        """Complete a question from the earlier turns of its conversation; see `spoken`.
+
+        Raises:
+            QuestionError: the question is empty or too long.
+            UsageError: there are too many turns.
+            NotFound: an answer named is not there, of another knowledge base, or was another's.
+        """
+        settings = self.home.settings
+        return spoken(
+            checked_question(question, settings.max_question_chars),
+            earlier,
+            store=self.store,
+            embedder=self.home.embedder,
+            kb_name=self.name,
+            asker=asker,
+            most_turns=settings.conversation_turns,
+        )
 
     def _record_refusal(self, error: RagError, question: str, filters: Filters, asker: str) -> None:
         new = recording.refusal(

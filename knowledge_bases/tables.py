@@ -369,3 +369,28 @@ class AuditStateRow(Base):
     legal_hold: Mapped[bool] = mapped_column(Boolean)
     retention_days: Mapped[int | None] = mapped_column(Integer)
     last_pruned: Mapped[datetime.datetime | None] = mapped_column(Moment)
+
+
+class ConversationRow(Base):
+    """A conversation; ``asker_id`` is the id of the key that began it, or "local"."""
+
+    __tablename__ = "conversations"
+
+    id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    kb_id: Mapped[int] = mapped_column(
+        ForeignKey("knowledge_bases.id", ondelete="CASCADE"), index=True
+    )
+    asker_id: Mapped[str] = mapped_column(String(40))
+    created_at: Mapped[datetime.datetime] = mapped_column(Moment)
+
+
+class ConversationTurnRow(Base):
+    """An answer of a conversation, by its record's id."""
+
+    __tablename__ = "conversation_turns"
+
+    id: Mapped[int] = mapped_column(Key, primary_key=True)
+    conversation_id: Mapped[str] = mapped_column(
+        ForeignKey("conversations.id", ondelete="CASCADE"), index=True
+    )
+    record_id: Mapped[str] = mapped_column(String(36))

@@ -64,6 +64,8 @@ class Settings(BaseSettings):
     """1 is greedy decoding."""
     generate_timeout_seconds: float = Field(default=60.0, gt=0)
     """How long writing one answer may take."""
+    conversation_turns: int = Field(default=20, ge=1, le=1000)
+    """Earlier turns that a question may come with."""
     ask_timeout_seconds: float = Field(default=120.0, gt=0)
     """How long a question over HTTP may take from its arrival to its answer; a request may ask for
     less."""
@@ -108,6 +110,12 @@ class Settings(BaseSettings):
     """And so many more that wait for that; default: as many. All others are refused at once."""
     body_timeout_seconds: float = Field(default=30.0, gt=0)
     """How long the service waits for a body, beside a second for each 16 KiB that arrived."""
+
+    log_format: Literal["text", "json"] = "text"
+    """How the service logs; json is one object a line: ids, routes and times, no content."""
+    otlp_endpoint: str | None = Field(default=None, pattern=r"^https?://[^\s/@]+(/\S*)?$")
+    """Where traces are sent (OTLP over HTTP, e.g. http://127.0.0.1:4318/v1/traces); needs the extra
+    otel. They have ids, routes and times but no content."""
 
     checkpoint_leaves: int = Field(default=1000, ge=1)
     """A checkpoint of the log is signed after this many records at the latest."""

@@ -25,7 +25,9 @@ def key_create(
     name: Annotated[str, typer.Argument(metavar="NAME", help="What it is for, or who has it.")],
     scope: Annotated[
         list[str],
-        typer.Option(help="What it may do: ask, ingest, audit, review or admin; repeat for more."),
+        typer.Option(
+            help="What it may do: ask, ingest, audit, review, metrics or admin; repeat for more."
+        ),
     ],
     kb: Annotated[
         list[str] | None, typer.Option("--kb", help="On this knowledge base; repeat for more.")

@@ -67,7 +67,8 @@ def serve(
     from api.serving import log_config
 
     keys = keys or not is_loopback(host)
-    app = create_app(settings_for(home), keys=keys)
+    settings = settings_for(home)
+    app = create_app(settings, keys=keys)
     url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
     if as_json:
         emit({"url": url, "keys": keys})
@@ -78,7 +79,8 @@ def serve(
     )
     err.print(f"{url}: {mode}", soft_wrap=True, markup=False)
     level = "warning" if as_json else "info"
-    uvicorn.run(app, host=host, port=port, log_level=level, log_config=log_config())
+    logs = log_config(settings.log_format)
+    uvicorn.run(app, host=host, port=port, log_level=level, log_config=logs)
 
 
 def evaluate(

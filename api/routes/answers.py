@@ -1,7 +1,8 @@
 """/knowledge-bases/{kb}/answers: questions, answered as JSON or as a stream."""
 
+import logging
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Response
 from starlette.requests import Request
@@ -16,12 +17,15 @@ from api.routes.shared import HomeParam, JsonOnly, KbName
 from api.routes.streaming import Ask, answered, streamed
 from api.schemas import Answer
 from knowledge_bases.access import Asker
+from knowledge_bases.conversations import Earlier
 from knowledge_bases.home import Home
-from knowledge_bases.knowledge_base import RecordedAnswer
+from knowledge_bases.knowledge_base import KnowledgeBase, RecordedAnswer
 from knowledge_bases.retelling import retold
+from rag.errors import StorageError
 from rag.listening import Listener
 
 router = APIRouter(tags=["questions"])
+_log = logging.getLogger(__name__)
 
 STREAM = events.documented(
     "Server-sent events: stage, segment, citation, verdict, withdrawn; last answer, abstained or "
@@ -33,18 +37,21 @@ STREAM = events.documented(
     'id: 1\nevent: answer\ndata: {"answer_id": "5f0c…", "status": "answered", …}\n\n',
 )
 
+ANSWER_RESPONSES: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "The answer, or an abstention with the nearest passages.",
+        "content": STREAM,
+    },
+    **problems(400, 404, 409, 410, 413, 415, 422, 501, 503),
+}
+"""Documentation of the responses of a route that answers."""
+
 
 @router.post(
     "/knowledge-bases/{kb}/answers",
     response_model=Answer,
     dependencies=[JsonOnly],
-    responses={
-        200: {
-            "description": "The answer, or an abstention with the nearest passages.",
-            "content": STREAM,
-        },
-        **problems(400, 404, 409, 410, 413, 415, 422, 501, 503),
-    },
+    responses=ANSWER_RESPONSES,
 )
 async def ask(
     kb: KbName,
@@ -59,13 +66,25 @@ async def ask(
     With ``Accept: text/event-stream`` the answer is told while it is written. What comes before
     the event ``answer`` is provisional: it is neither verified nor in the log, and may be
     withdrawn; with ``verified_only`` nothing is sent before. When the client leaves, the work is
-    called off, which the log tells.
+    called off, which the log tells. With ``conversation`` a question that leans on the ones before
+    it ("And for children?") is completed by rule; the answer and its receipt say how.
     """
 
     def asked(listener: Listener) -> RecordedAnswer:
-        return home.open(kb).ask(
-            body.question, filters=body.filters.inside(), asker=asker.label, listener=listener
+        base = home.open(kb)
+        recorded = base.ask(
+            body.question,
+            filters=body.filters.inside(),
+            asker=asker.label,
+            listener=listener,
+            earlier=earlier_turns(base, body, asker),
         )
+        if body.conversation is not None and body.conversation.id is not None:
+            try:
+                home.store.conversations.add(body.conversation.id, recorded.record.id)
+            except StorageError as error:  # The answer is in the log, so it is given.
+                _log.error("an answer is missing from its conversation: %s", error)
+        return recorded
 
     def asked_once(listener: Listener) -> RecordedAnswer:
         return once.do(
@@ -76,6 +95,21 @@ async def ask(
         )
 
     return await respond(request, home, body, asked_once)
+
+
+def earlier_turns(base: KnowledgeBase, body: AskRequest, asker: Asker) -> list[Earlier] | None:
+    """Return the earlier turns of a question; None where it stands alone.
+
+    Raises:
+        NotFound: the conversation is not there, or is another's.
+    """
+    said = body.conversation
+    if said is None:
+        return None
+    if said.id is not None:
+        found = base.store.conversations.answers(base.row.id, said.id, asker.id)
+        return [Earlier(None, record_id) for record_id in found]
+    return [Earlier(turn.question, turn.answer_id) for turn in said.turns or ()]
 
 
 async def respond(request: Request, home: Home, body: AskRequest, ask: Ask) -> Answer | Response:

@@ -24,6 +24,7 @@ SEARCH: dict[str, Any] = {"hits": [_PASSAGE]}
 
 ANSWER: dict[str, Any] = {
     "answer_id": "5f0c1a52-6c3e-4a57-9e0f-7c1b1f0c9d2e",
+    "question": "Within what time must stock be moved after a fridge alarm?",
     "read_as": None,
     "status": "answered",
     "text": _SENTENCE,

@@ -160,6 +160,23 @@ class PersonalData(Shape):
     found: dict[str, Count]
 
 
+class SaidBefore(Shape):
+    """An earlier turn of a conversation; its question as it was completed then."""
+
+    question: str
+    answer_id: str | None
+
+
+class Conversation(Shape):
+    """How a question was completed from earlier turns, whose last one counts."""
+
+    original: str = Field(description="The question as asked.")
+    rule: Literal["as asked", "swap", "aside", "topic", "answer"]
+    replaced: str | None = Field(description="The piece of the question before that was replaced.")
+    added: str | None = Field(description="What was put in.")
+    turns: list[SaidBefore]
+
+
 class Payload(Shape):
     """What every payload but a receipt begins with; `kind` and `schema` name its shape."""
 
@@ -193,6 +210,7 @@ class Receipt(Shape):
     decision: Weighed
     attempts: list[TriedDraft]
     timings_ms: dict[str, float]
+    conversation: Conversation | None = None
     personal_data: PersonalData | None = None
 
 

@@ -159,6 +159,8 @@ def protected(payload: Mapping[str, Any], mode: Mode) -> dict[str, Any]:
             stored[name] = masker.everywhere(payload[name], words=name == "reason")
     if payload.get("kind") == "answer":
         stored["verdicts"] = [masker.verdict(one) for one in payload.get("verdicts", ())]
+    if payload.get("conversation"):
+        stored["conversation"] = masker.conversation(payload["conversation"])
     if "draft" in payload:
         stored["draft"] = masker.draft(payload["draft"])
     if "attempts" in payload:
@@ -231,6 +233,19 @@ class _Masker:
         """Return a draft whose question as it was read is without it."""
         read_as = draft.get("read_as")
         return {**draft, "read_as": self.text(read_as)} if read_as else dict(draft)
+
+    def conversation(self, conversation: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a conversation of which all that was said is without it."""
+        return {
+            name: own if name == "rule" else self._said(own) for name, own in conversation.items()
+        }
+
+    def _said(self, value: Any) -> Any:
+        if isinstance(value, str):
+            return self.text(value)
+        if isinstance(value, list):
+            return [{**turn, "question": self.text(turn["question"])} for turn in value]
+        return value
 
     def verdict(self, verdict: Mapping[str, Any]) -> dict[str, Any]:
         """Return what is kept of a verdict on an answer's claim, its question without it."""

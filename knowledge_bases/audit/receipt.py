@@ -40,6 +40,7 @@ def answer_receipt(
     generation_digest: str,
     asker: str,
     filters: Filters,
+    conversation: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return the receipt of an answer or abstention; its leaf adds id, place in the log and time.
 
@@ -54,8 +55,11 @@ def answer_receipt(
         generation_digest: sha256 of its manifest.
         asker: who asked.
         filters: what the search was limited to.
+        conversation: how the question was completed from earlier ones, where there were any.
     """
+    said = {} if conversation is None else {"conversation": dict(conversation)}
     return {
+        **said,
         "schema": SCHEMA,
         "software": f"grounded-rag {rag.__version__}",
         "kind": "answer",

@@ -6,6 +6,7 @@ from knowledge_bases.database import Database
 from knowledge_bases.store.api_keys import ApiKeys
 from knowledge_bases.store.changes import Changes
 from knowledge_bases.store.chunks import Chunks
+from knowledge_bases.store.conversations import Conversations
 from knowledge_bases.store.documents import Documents
 from knowledge_bases.store.health import Health
 from knowledge_bases.store.idempotency import Idempotency
@@ -27,6 +28,7 @@ class Store:
     log: Log
     health: Health
     api_keys: ApiKeys
+    conversations: Conversations
     idempotency: Idempotency
 
     @classmethod
@@ -42,5 +44,6 @@ class Store:
             Log(database),
             Health(database),
             ApiKeys(database),
+            Conversations(database),
             Idempotency(database),
         )

@@ -44,7 +44,7 @@ FOR_ALL = {
     ("PUT", "/v1/audit/legal-hold"),
 }
 """What a grant on all knowledge bases is needed for, or allowed for here."""
-INSIDE = {"document_id", "uri"}
+INSIDE = {"document_id", "uri", "conversation_id"}
 """What a path may name inside a knowledge base that it names, too."""
 
 
@@ -120,12 +120,14 @@ def filled(service: Service, kb: str, end_of_job: Callable[..., Any]) -> dict[st
         answer = service.client.post(
             f"/v1/knowledge-bases/{kb}/answers", json={"question": "When does the alarm sound?"}
         ).json()
+        talk = service.client.post(f"/v1/knowledge-bases/{kb}/conversations").json()
     return {
         "kb": kb,
         "job_id": job["id"],
         "document_id": listed[0]["document"]["id"],
         "uri": "a.txt",
         "record_id": answer["answer_id"],
+        "conversation_id": talk["id"],
         "key_id": key_id(service.make("ask", kbs=(kb,))),
     }
 
@@ -302,6 +304,7 @@ def test_nothing_tells_whether_something_not_granted_is_there(service: Service) 
         "key_id": "0" * 12,
         "document_id": closed["document_id"],
         "uri": "a.txt",
+        "conversation_id": closed["conversation_id"],
     }
     before = service.home.store.log.size()
     tried = 0
@@ -660,3 +663,38 @@ def test_local_mode_needs_and_knows_no_keys(client: TestClient) -> None:
     document = client.get("/openapi.json").json()
     assert "securitySchemes" not in document["components"]
     assert "/v1/session" not in document["paths"]
+
+
+def test_models_are_what_is_granted(service: Service) -> None:
+    key = service.keys["ask"]
+    listed = service.send("GET", "/v1/models", key).json()
+    assert [model["id"] for model in listed["data"]] == ["open"]
+    said = [{"role": "user", "content": "When does the alarm sound?"}]
+    texts = []
+    for name in ("closed", "absent"):
+        body = {"model": name, "messages": said}
+        refused = service.send("POST", "/v1/chat/completions", key, json=body)
+        assert refused.status_code == 404
+        texts.append(refused.text.replace(name, "…").replace(refused.json()["request_id"], ""))
+    assert texts[0] == texts[1], "nothing tells whether it is there"
+    body = {"model": "open", "messages": said}
+    assert service.send("POST", "/v1/chat/completions", key, json=body).status_code == 200
+
+
+def test_a_conversation_is_for_the_key_that_began_it(service: Service) -> None:
+    mine, theirs = service.make("ask"), service.make("ask")
+    talks = "/v1/knowledge-bases/open/conversations"
+    talk = service.send("POST", talks, mine).json()["id"]
+    question = {"question": "When does the alarm sound?"}
+    asked = service.send("POST", f"{talks}/{talk}/answers", mine, json=question)
+    assert asked.status_code == 200
+    assert service.send("GET", f"{talks}/{talk}", mine).json()["turns"]
+    for path in (f"{talks}/{talk}", f"{talks}/{uuid.uuid4()}"):
+        assert service.send("GET", path, theirs).status_code == 404
+        assert service.send("POST", f"{path}/answers", theirs, json=question).status_code == 404
+    named = {"turns": [{"question": "a", "answer_id": asked.json()["answer_id"]}]}
+    path = "/v1/knowledge-bases/open/answers"
+    taken = service.send("POST", path, theirs, json={**question, "conversation": named})
+    assert taken.status_code == 404, "nobody learns from another's answers"
+    own = service.send("POST", path, mine, json={**question, "conversation": named})
+    assert own.status_code == 200

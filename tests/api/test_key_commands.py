@@ -159,7 +159,7 @@ def test_when_a_key_ends(rag: Run, expires: str, hours: Any) -> None:
         (
             ("a", "--scope", "all", "--kb", "docs"),
             2,
-            "there are: ask, ingest, audit, review, admin",
+            "there are: ask, ingest, audit, review, metrics, admin",
         ),
         (("a", "--scope", "ask", "--kb", "none"), 3, "there is no knowledge base 'none'"),
         (("a", "--scope", "ask", "--kb", "docs", "--all-kbs"), 2, "not both"),
