@@ -44,7 +44,7 @@ def records(text: str, delimiter: str) -> Iterator[list[str]]:
     Raises:
         csv.Error: the quoting can't be followed.
     """
-    csv.field_size_limit(len(text) + 1)
+    csv.field_size_limit(max(csv.field_size_limit(), len(text) + 1))
     return csv.reader(_lines(text), delimiter=delimiter, skipinitialspace=True)
 
 

@@ -288,7 +288,10 @@ def test_verdicts_say_that_only_guards_judged(rag, file, tmp_path, monkeypatch):
     claim = ["check", "The maximum is 4 g.", "--evidence", "The maximum is 4 g."]
     assert rag(*claim)[1].startswith("supported (probability ")
     monkeypatch.setenv("RAG_VERIFIER", "guards")
-    assert rag(*claim)[1] == "supported (guards only; no entailment model)\n"
+    assert rag(*claim)[1] == (
+        "supported (guards only; no entailment model)\n"
+        "  evidence 1, characters 0–19: The maximum is 4 g.\n"
+    )
     verdict = json.loads(rag(*claim, "--json")[1])
     assert (verdict["verdict"], verdict["p_supported"]) == ("supported", None)
     rag("kb", "create", "docs")

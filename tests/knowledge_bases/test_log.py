@@ -71,7 +71,7 @@ def test_abstentions_are_logged_with_their_draft(settings, embedder, tmp_path):
         receipt = payload(home, recorded)
     assert (receipt["status"], receipt["text"]) == ("abstained", "")
     assert receipt["draft"]["tokens"]
-    assert "threshold" in receipt["reason"]
+    assert "answers are given from 100 %" in receipt["reason"]
 
 
 def test_sequence_numbers_have_no_gap(answering):
@@ -108,8 +108,8 @@ def test_a_read_only_database_gives_no_answer(answering):
 @pytest.mark.parametrize(
     ("question", "why", "kept"),
     [
-        ("", "empty", ""),
-        (" \n\t", "empty", " \n\t"),
+        ("", "holds no words", ""),
+        ("?!", "holds no words", "?!"),
         ("x" * 100_000, "100,000 characters", "x" * 4_000),
         ("a\0b", "NUL", "a\0b"),
         ("\ud800", "broken Unicode", "\\ud800"),
@@ -151,11 +151,11 @@ def test_an_error_stays_the_one_it_was_where_it_can_not_be_logged(answering, mon
         raise StorageError("the disk is full")
 
     monkeypatch.setattr(type(home.store.log), "append", refuse)
-    with pytest.raises(QuestionError, match="empty"):
+    with pytest.raises(QuestionError, match="holds no words"):
         base.ask("")
 
 
-@pytest.mark.parametrize("question", ["???", "😀", "投与量は？", '"AND" OR (x:y)*', "\u202e"])
+@pytest.mark.parametrize("question", ["投与量は？", '"AND" OR (x:y)*', "\u202e1", "a" * 500])
 def test_odd_questions_get_an_answer_or_an_abstention(answering, question):
     _, base = answering
     assert base.ask(question).answer.status in ("answered", "abstained")

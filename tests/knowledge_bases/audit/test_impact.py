@@ -97,9 +97,9 @@ def test_a_short_answer_is_judged_with_its_question():
     asked = []
 
     class Noting(GuardVerifier):
-        def verify(self, claims, evidence, elsewhere=()):
+        def verify(self, claims, evidence):
             asked.extend(zip(claims, evidence, strict=True))
-            return super().verify(claims, evidence, elsewhere)
+            return super().verify(claims, evidence)
 
     judged(OLD, receipt("4 g in 24 hours"), receipt(), verifier=Noting())
     (short, premises), (long, _) = asked
@@ -146,9 +146,9 @@ def test_many_answers_share_few_calls():
     calls = []
 
     class Counting(GuardVerifier):
-        def verify(self, claims, evidence, elsewhere=()):
+        def verify(self, claims, evidence):
             calls.append(len(claims))
-            return super().verify(claims, evidence, elsewhere)
+            return super().verify(claims, evidence)
 
     found = judged(OLD, *[receipt()] * 100, None, verifier=Counting())
     assert len(found) == 101
