@@ -71,7 +71,7 @@ class AuditLog:
         try:
             self.set_right = self.retention.settle()
             if self.eraser.unfinished and not self.retention.state.legal_hold:
-                self.eraser.finish()
+                self.eraser.finish(wait=False)
         except RagError as error:
             _log.error("what was left of an erasure can't be finished: %s", error)
         self.keeping.start()

@@ -184,10 +184,12 @@ class Home:
 
         Raises:
             NotFound: there is none of that name.
+            LegalHold: there is a legal hold on the log, whose answers cite its documents.
             RecordError: it is deleted, but the log refused the record of that.
             StorageError: something of it could not be removed.
         """
         row = self.store.kbs.get(name)
+        self.audit.eraser.refuse_under_hold()
         counts = self.store.kbs.counts(row.id)
         self._open.pop(row.id, None)
         self.store.kbs.delete(row.id)

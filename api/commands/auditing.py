@@ -283,7 +283,7 @@ def _show_verification(
 ) -> None:
     out = printer()
     which = f"records {result.start} to {result.stop - 1}" if result.stop else "no records"
-    out.print(f"log {log_id}: {counted(result.size, 'record')}; verified: {which}")
+    out.print(f"log {log_id}: {counted(result.size, 'record')}; examined: {which}")
     leaves = "1 leaf" if result.records == 1 else f"{result.records:,} leaves"
     out.print(
         f"  {leaves}, {counted(result.payloads, 'payload')} opened, {result.erased} erased as "

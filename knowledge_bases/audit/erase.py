@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from filelock import FileLock, Timeout
+
 from knowledge_bases.audit import acts
 from knowledge_bases.audit.unfinished import Markers
 from knowledge_bases.database import Database
@@ -33,6 +35,9 @@ if TYPE_CHECKING:
     from knowledge_bases.knowledge_base import KnowledgeBase
 
 _IDS_PER_RECORD = 10_000
+_LOCK_SECONDS = 60.0
+_BUSY = "another process is erasing; try again when it has finished"
+_LATE_ROUNDS = 3
 _OpenBase = Callable[[str], "KnowledgeBase"]
 
 
@@ -70,6 +75,7 @@ class Eraser:
         self._erasing = Erasing(database)
         self._open_base = open_base
         self._markers = Markers(database.home)
+        self._alone = FileLock(database.home / "erasing.lock")
 
     def erase_subject(self, subject: str, *, actor: str) -> Erased:
         """Erase the payloads of all records about somebody.
@@ -139,21 +145,36 @@ class Eraser:
         document: dict[str, Any] = {"knowledge_base": kb_name}
         if traces is not None:
             document["document_id"] = traces.document_id
-        erased = self._erase(
-            found,
-            document,
-            what="document",
-            actor=actor,
-            document_hmac=log.subject_hash(f"{kb_name}\n{uri}"),
-            versions=traces.versions if traces else 0,
-            chunks=traces.chunks if traces else 0,
-            jobs=jobs,
+        versions, chunks = (traces.versions, traces.chunks) if traces else (0, 0)
+        about = {
+            "document_hmac": log.subject_hash(f"{kb_name}\n{uri}"),
             **{name: str(value) for name, value in document.items()},
-        )
-        if traces is None:
-            return erased
+        }
+        done = [
+            self._erase(
+                found,
+                document,
+                what="document",
+                actor=actor,
+                jobs=jobs,
+                versions=versions,
+                chunks=chunks,
+                **about,
+            )
+        ]
+        for _ in range(_LATE_ROUNDS):  # Answers that were being written meanwhile.
+            late = self._erasing.at(log.citing(kb_name, uri, read=True))
+            if not late:
+                break
+            done.append(
+                self._erase(late, {}, what="document", actor=actor, versions=0, chunks=0, **about)
+            )
         return Erased(
-            erased.records, erased.kinds, erased.recorded_as, traces.versions, traces.chunks
+            sum(one.records for one in done),
+            dict(sum((Counter(one.kinds) for one in done), Counter[str]())),
+            tuple(record for one in done for record in one.recorded_as),
+            versions,
+            chunks,
         )
 
     @property
@@ -161,8 +182,11 @@ class Eraser:
         """Whether an erasure was cut short, so that `finish` has something to do."""
         return bool(self._markers.all())
 
-    def finish(self) -> int:
+    def finish(self, *, wait: bool = True) -> int:
         """Erase what records of erasure and retention name and is still there; clear the files.
+
+        Args:
+            wait: for an erasure of another process; else it is left to that one.
 
         Returns:
             how many payloads were still there.
@@ -172,14 +196,20 @@ class Eraser:
             StorageError: the database is in use or refused it.
         """
         self.refuse_under_hold()
-        left = list(self.pending())
-        if left:
-            self._store.log.erase([one.sequence for one in left])
-        markers = self._markers.all()
-        for marked in markers.values():
-            self._clear_document(marked)
-        self._clear_files(list(markers))
-        return len(left)
+        try:
+            with self._alone.acquire(timeout=_LOCK_SECONDS if wait else 0):
+                left = list(self.pending())
+                if left:
+                    self._store.log.erase([one.sequence for one in left])
+                markers = self._markers.all()
+                for marked in markers.values():
+                    self._clear_document(marked)
+                self._clear_files(list(markers))
+                return len(left)
+        except Timeout as error:
+            if not wait:
+                return 0
+            raise StorageError(_BUSY) from error
 
     def pending(self) -> Iterator[Erasable]:
         """Yield the records whose payload the log says is erased, but isn't yet.
@@ -211,6 +241,22 @@ class Eraser:
         self.refuse_under_hold()
         if not found and not document:
             return Erased(0, {}, ())
+        try:
+            # A marker that has no record yet is none of `finish`'s business in another process.
+            with self._alone.acquire(timeout=_LOCK_SECONDS):
+                return self._erase_alone(found, document, what, actor, jobs, more)
+        except Timeout as error:
+            raise StorageError(_BUSY) from error
+
+    def _erase_alone(
+        self,
+        found: Sequence[Erasable],
+        document: dict[str, Any],
+        what: str,
+        actor: str,
+        jobs: Sequence[str],
+        more: Mapping[str, Any],
+    ) -> Erased:
         saying = []
         for start in range(0, max(1, len(found)), _IDS_PER_RECORD):
             part = found[start : start + _IDS_PER_RECORD]
@@ -219,13 +265,10 @@ class Eraser:
             saying.append(acts.erasure(ids, what=what, kinds=kinds, actor=actor, **more))
         marked = {**document, "jobs": list(jobs), "recorded_as": [new.id for new in saying]}
         marker = self._markers.add(marked)
-        recorded: list[str] = []
         try:
-            for new in saying:
-                recorded.append(self._store.log.append(new).id)
+            recorded = [one.id for one in self._store.log.append_all(saying)]
         except (StorageError, DigestMismatch) as error:
-            if not recorded:  # Else it is named already, and `finish` will erase it.
-                marker.unlink(missing_ok=True)
+            marker.unlink(missing_ok=True)
             raise RecordError(f"nothing is erased, as that could not be logged: {error}") from error
         self._store.log.erase([one.sequence for one in found])
         self._clear_document(marked)

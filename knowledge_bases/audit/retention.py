@@ -165,7 +165,10 @@ class Retention:
         return now.astimezone(datetime.UTC) - datetime.timedelta(days=days)
 
     def _said(self) -> dict[str, Any]:
-        """Return what the newest records say of retention and hold."""
+        """Return what the newest records say of retention and hold.
+
+        One that can't be opened counts as what lets less be dropped; `rag audit verify` says more.
+        """
         said: dict[str, Any] = {}
         for row in self._log.all(kinds=("retention",)):
             name = "retention_days" if row.status == "set" else "legal_hold"
@@ -174,9 +177,11 @@ class Retention:
             try:
                 payload = self._log.payload(row)
             except DigestMismatch:
-                continue  # `rag audit verify` says more.
+                payload = None
             if payload:
                 said[name] = payload["retention_days" if row.status == "set" else "on"]
+            else:
+                said[name] = self.state.retention_days if row.status == "set" else True
             if len(said) == 2:
                 break
         return {"retention_days": None, "legal_hold": False} | said

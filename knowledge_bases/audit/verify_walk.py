@@ -190,6 +190,8 @@ class Walk:
             else:
                 stored = next(self.scan.records(position, position + 1), None)
                 node = examine(stored).leaf_hash if stored else None
+                if node is None:
+                    self._note(position, f"record {position} is missing or damaged")
             self.waiting += [
                 (above, at, completed)
                 for above, at, completed in self.frontier.append(node, level)

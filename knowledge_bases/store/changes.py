@@ -145,14 +145,8 @@ class Changes:
         """
         with self._database.write() as session:
             kb = locked_kb(session, kb_id)
-            document = session.scalar(
-                select(DocumentRow).where(
-                    DocumentRow.kb_id == kb_id,
-                    DocumentRow.uri == uri,
-                    DocumentRow.deleted_at.is_(None),
-                )
-            )
-            if document is None:
+            document = _document(session, kb_id, uri)
+            if document is None or document.deleted_at is not None:
                 raise NotFound(f"there is no document {uri!r} here; `rag doc list` shows them all")
             kb.revision += 1
             document.deleted_at = now()
@@ -167,14 +161,17 @@ class Changes:
         """
         with self._database.write() as session:
             kb = locked_kb(session, kb_id)
-            document = session.scalar(
-                select(DocumentRow).where(
-                    DocumentRow.kb_id == kb_id,
-                    DocumentRow.uri == uri,
-                    DocumentRow.deleted_at.is_not(None),
-                )
-            )
-            return _withdrawn(session, document, kb.revision, 0) if document else None
+            document = _document(session, kb_id, uri)
+            if document is None or document.deleted_at is None:
+                return None
+            return _withdrawn(session, document, kb.revision, 0)
+
+
+def _document(session: Session, kb_id: int, uri: str) -> DocumentRow | None:
+    """Return the document of a URI, live or deleted: there is one at most."""
+    return session.scalar(
+        select(DocumentRow).where(DocumentRow.kb_id == kb_id, DocumentRow.uri == uri)
+    )
 
 
 def _withdrawn(session: Session, document: DocumentRow, revision: int, retired: int) -> Withdrawn:

@@ -161,7 +161,7 @@ def test_an_empty_log_verifies(rag, quick, tmp_path):
     rag("kb", "create", "docs")
     code, out, _ = rag("audit", "verify")
     assert code == 0
-    assert "0 records; verified: no records" in out
+    assert "0 records; examined: no records" in out
     assert "no signing key yet" in out
     assert rag("audit", "verify", "--from", 0)[0] == 3
 

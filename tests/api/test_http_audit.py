@@ -347,6 +347,7 @@ def test_what_can_t_be_logged_is_not_changed(
 
     with monkeypatch.context() as patch:
         patch.setattr(Log, "append", full)
+        patch.setattr(Log, "append_all", full)
         for response in (
             filled.get(f"/v1/audit/{answer}/bundle"),
             filled.get(f"/v1/audit/{answer}/citations"),

@@ -306,7 +306,7 @@ def test_what_can_not_be_logged_is_not_erased(home, filled, eraser, monkeypatch)
     def refuse(*_):
         raise StorageError("the disk is full")
 
-    monkeypatch.setattr(type(home.store.log), "append", refuse)
+    monkeypatch.setattr(type(home.store.log), "append_all", refuse)
     with pytest.raises(RecordError, match="nothing is erased"):
         eraser.erase_subject(SUBJECT, actor="officer")
     assert not eraser.unfinished
@@ -320,8 +320,8 @@ class Killed(BaseException):
 @pytest.mark.parametrize(
     "moment",
     [
-        ("knowledge_bases.store.log.Log.append", "before"),
-        ("knowledge_bases.store.log.Log.append", "after"),
+        ("knowledge_bases.store.log.Log.append_all", "before"),
+        ("knowledge_bases.store.log.Log.append_all", "after"),
         ("knowledge_bases.store.log.Log.erase", "after"),
         ("knowledge_bases.store.erasing.Erasing.forget_document", "after"),
         ("knowledge_bases.lifecycle.Lifecycle.catch_up", "before"),
@@ -354,7 +354,7 @@ def test_a_kill_at_any_step_is_made_good(home, filled, eraser, moment) -> None:
     assert list(again.pending()) == []
     assert problems(home) == ()
     assert list(filled.lifecycle.problems()) == []
-    if (method, when) == ("append", "before"):
+    if (method, when) == ("append_all", "before"):
         assert holding(home, SECRET)
     else:
         assert holding(home, SECRET) == []
@@ -368,3 +368,26 @@ def test_many_records_are_named_by_several(home, monkeypatch) -> None:
     assert (done.records, len(done.recorded_as)) == (10, 3)
     found = verify(home._database)
     assert (found.problems, found.erased) == ((), 10)
+
+
+def test_an_answer_that_was_being_written_is_erased_too(home, filled, eraser, monkeypatch) -> None:
+    clear = type(eraser)._clear_document
+    late = []
+
+    def slow(self, marked):
+        clear(self, marked)
+        if not late:
+            late.append(home.store.log.append(answer(1, asker="someone", uri="secret.txt")).id)
+
+    monkeypatch.setattr(type(eraser), "_clear_document", slow)
+    done = eraser.erase_document("docs", "secret.txt", actor="officer")
+    assert len(done.recorded_as) == 2
+    assert home.store.log.payload(home.store.log.get(late[0])) is None
+    assert problems(home) == ()
+
+
+def test_a_knowledge_base_stays_under_a_legal_hold(home, filled) -> None:
+    home.audit.retention.hold(True, "case 7", actor="counsel")
+    with pytest.raises(UsageError, match="legal hold"):
+        home.delete("docs")
+    assert filled.search(OTHER)

@@ -154,3 +154,14 @@ def test_a_moment_without_a_zone_names_nothing(database, log) -> None:
         session.execute(text("DELETE FROM audit_secrets"))
         session.execute(text("DELETE FROM audit_payloads"))
     assert not verify(database).ok
+
+
+def test_a_hold_whose_record_is_damaged_stays_on(retention, database) -> None:
+    held = retention.hold(True, "case 7", actor="counsel")
+    with database.write() as session:
+        session.execute(
+            text("UPDATE audit_payloads SET ciphertext = zeroblob(40) WHERE sequence = :at"),
+            {"at": held.sequence},
+        )
+    assert retention.settle() == []
+    assert retention.state.legal_hold
