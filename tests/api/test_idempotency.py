@@ -73,8 +73,8 @@ def test_a_question_is_answered_once(docs: TestClient) -> None:
     assert first.json()["citations"]
     assert again.json() == first.json(), "word for word, place in the log and timings included"
     assert answers(docs) == 1
-    told = docs.get("/v1/audit?limit=1").json()["records"][0]
-    assert told["kind"] == "read", "that it was told again is in the log"
+    told = docs.get("/v1/audit", params={"kind": "read"}).json()["records"]
+    assert len(told) == 1, "that it was told again is in the log"
     streamed = post(
         docs, f"{DOCS}/answers", "a", json=QUESTION, headers={"accept": "text/event-stream"}
     )

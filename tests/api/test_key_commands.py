@@ -66,7 +66,7 @@ def records(settings: Settings) -> list[dict[str, Any]]:
     with Home(settings) as home:
         log = home.store.log
         found = [log.payload(row) for row in log.all(kinds=("access",), oldest_first=True)]
-        assert list(home.store.health.log_problems()) == []
+        assert home.audit.verify().problem_count == 0
         return found
 
 

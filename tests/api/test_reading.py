@@ -92,7 +92,7 @@ def test_an_answer_says_what_was_read(pipeline) -> None:
     receipt = Receipt(leaf_hash="0" * 64, log_size=1)
     for question, said in (("slipp", "read as: slip\n"), ("a", "")):
         (found,) = pipeline.read_all([(question, [])])
-        answer = Answer(answer_id="x", receipt=receipt, **Answer.fields_of(found))
+        answer = Answer(answer_id="x", question="a", receipt=receipt, **Answer.fields_of(found))
         out = Console(file=StringIO(), width=200)
         show_answer(out, answer)
         printed = out.file.getvalue()
@@ -120,7 +120,7 @@ def test_of_several_claims_each_verdict_names_its_claim(pipeline) -> None:
     fields = {**Answer.fields_of(found), "claims": claims, "confidence": 0.5}
     receipt = Receipt(leaf_hash="0" * 64, log_size=1)
     out = Console(file=StringIO(), width=200)
-    show_answer(out, Answer(answer_id="x", receipt=receipt, **fields))
+    show_answer(out, Answer(answer_id="x", question="a", receipt=receipt, **fields))
     assert out.file.getvalue().splitlines()[1:-1] == [
         "  supported (probability 0.90): One [b]is[/b] so.",
         "    another passage says otherwise: b.txt v2, characters 3–9: No.",
