@@ -147,6 +147,16 @@ def edit_leaf_and_hash(sql: sqlite3.Connection, chance: random.Random, size: int
     return Tampering(f"edit leaf and hash ({field})", at, exact=field == "status")
 
 
+def leaf_and_hash_at(at: int) -> Way:
+    """Change the time in the leaf of one record, with its hash and column, but not the tree."""
+
+    def way(sql: sqlite3.Connection, chance: random.Random, size: int) -> Tampering:
+        _rewrite_leaf(sql, at, _changed("created_at"))
+        return Tampering("edit leaf and hash (created_at)", at, exact=False)
+
+    return way
+
+
 def edit_consistently(sql: sqlite3.Connection, chance: random.Random, size: int) -> Tampering:
     """Change a leaf, its hash and columns, and all of the tree above it."""
     at = chance.randrange(size)

@@ -34,8 +34,8 @@ class Walk:
     named: Named = field(default_factory=Named)
     problems: list[Problem] = field(default_factory=list)
     problem_count: int = 0
-    suspects: list[int] = field(default_factory=list)
-    """Sorted sequence numbers of leaves that are known not to be what they were."""
+    suspects: list[tuple[int, int]] = field(default_factory=list)
+    """Sorted; first and last of records of which at least one is known not to be what it was."""
     waiting: list[tuple[int, int, bytes]] = field(default_factory=list)
     """Nodes computed and not yet compared."""
     unnamed: list[int] = field(default_factory=list)
@@ -135,7 +135,7 @@ class Walk:
         for line in found.problems:
             self._note(sequence, line)
         if found.changed:
-            self._suspect(sequence)
+            self._suspect(sequence, sequence)
         self._count(sequence, found)
         self._append(found.leaf_hash)
         if self.records % 1_000 == 0:
@@ -160,7 +160,7 @@ class Walk:
         last = stop - 1
         which = f"record {missing} is" if missing == last else f"records {missing} to {last} are"
         self._note(missing, f"{which} missing", last=last if last > missing else None)
-        self._suspect(missing)
+        self._suspect(missing, last)
         self._compare_nodes()  # So that no batch of them spans the gap.
         while self.frontier.size < stop:
             self._append(None, self.frontier.next_level(stop))
@@ -213,19 +213,15 @@ class Walk:
         self.differing += 1
         if self.differing > 1:
             return
+        self._compare_nodes()  # They may tell more closely which record it is.
         before = f"as far as {self.agreed} all agrees; " if self.agreed else ""
-        at = bisect.bisect_left(self.suspects, self.agreed)
-        if at < len(self.suspects) and self.suspects[at] < size:
-            first, last = self.suspects[at], None
-            which = f"record {first} is not as it was"
-        else:
-            first, last = self.agreed, size - 1
-            which = f"one of the records {first} to {last} is not as it was"
+        first, last = self._suspected(self.agreed, size) or (self.agreed, size - 1)
+        which = f"record {first}" if first == last else f"one of the records {first} to {last}"
         self._note(
             first,
             f"the log's first {size} records are not those that were signed "
-            f"({different[0].source}): {before}{which}",
-            last=last,
+            f"({different[0].source}): {before}{which} is not as it was",
+            last=last if last > first else None,
         )
 
     def _compare_nodes(self) -> None:
@@ -243,8 +239,7 @@ class Walk:
 
     def _bad_node(self, level: int, position: int, *, missing: bool) -> None:
         first, stop = position << level, position + 1 << level
-        at = bisect.bisect_left(self.suspects, first)
-        if at < len(self.suspects) and self.suspects[at] < stop:
+        if self._suspected(first, stop):
             return  # It can't be right where one of its leaves is wrong.
         what = "is missing" if missing else "is not that of its leaves"
         self._note(
@@ -252,7 +247,7 @@ class Walk:
             f"node {position} of level {level}, over records {first} to {stop - 1}, {what}",
             last=stop - 1,
         )
-        self._suspect(first)
+        self._suspect(first, stop - 1)
 
     def _foreign_nodes(self) -> None:
         for level, position in self.scan.foreign_nodes(self.size):
@@ -275,8 +270,16 @@ class Walk:
             )
         self.problem_count += self.unnamed_count - len(self.unnamed)
 
-    def _suspect(self, sequence: int) -> None:
-        bisect.insort(self.suspects, sequence)
+    def _suspect(self, first: int, last: int) -> None:
+        bisect.insort(self.suspects, (first, last))
+
+    def _suspected(self, start: int, stop: int) -> tuple[int, int] | None:
+        """The first suspects that begin among the records from `start` up to `stop`."""
+        at = bisect.bisect_left(self.suspects, (start, start))
+        if at == len(self.suspects) or self.suspects[at][0] >= stop:
+            return None
+        first, last = self.suspects[at]
+        return first, min(last, stop - 1)
 
     def _note(self, sequence: int | None, line: str, *, last: int | None = None) -> None:
         self.problem_count += 1

@@ -12,8 +12,8 @@ import pytest
 
 from eval.bench.kill_log import measure as kill
 from eval.bench.made_log import answer, sign
-from eval.bench.tamper import WAYS, Tampered, Way, is_named
-from knowledge_bases.audit import acts
+from eval.bench.tamper import WAYS, Tampered, Way, is_named, leaf_and_hash_at
+from knowledge_bases.audit import acts, verify_walk
 from knowledge_bases.audit.checkpoint import ORIGIN, Checkpoint
 from knowledge_bases.audit.frontier import Frontier
 from knowledge_bases.audit.keys import KeyRing
@@ -49,6 +49,25 @@ def test_every_tampering_is_found_and_the_first_bad_record_named(
     finally:
         tampered.restore()
     assert tampered.verify().problems == ()
+
+
+def test_a_record_before_an_odd_checkpoint_is_not_taken_for_its_neighbour(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A node covers two records: which of them was changed can't be told."""
+    monkeypatch.setattr(verify_walk, "_NODES_AT_ONCE", 2)  # As if the log were long.
+    log = Tampered(tmp_path, 66)
+    try:
+        for at in range(66):
+            done = log.tamper(leaf_and_hash_at(at), random.Random(at))
+            first = log.verify().first_bad
+            assert first is not None
+            last = first.sequence if first.last is None else first.last
+            assert first.sequence <= done.sequence <= last, (done, first)
+            assert last - first.sequence < 11, first  # There is a checkpoint every eleven.
+            log.restore()
+    finally:
+        log.close()
 
 
 def test_an_untouched_log_has_no_problem(tampered: Tampered) -> None:
