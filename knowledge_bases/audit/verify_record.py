@@ -13,13 +13,12 @@ from knowledge_bases.audit.acts import PERMANENT
 from knowledge_bases.audit.leaf import Leaf, parse
 from knowledge_bases.audit.receipt import rests_on
 from knowledge_bases.audit.seal import SALT_BYTES, Sealed, unseal
+from knowledge_bases.audit.subjects import ABOUT
 from knowledge_bases.audit.worst_verdict import worst_verdict
 from knowledge_bases.store.log_scan import StoredRecord, as_text
 from rag.errors import DigestMismatch
 
 SubjectHash = Callable[[str], str]
-_ABOUT = {"answer": "asker", "refusal": "actor", "check": "actor", "read": "actor"}
-"""Kind of record → the payload's member that says whom it is about."""
 
 
 @dataclass(slots=True)
@@ -214,7 +213,7 @@ def _compare_beside(
     judged = [] if verdict is None else [(verdict.label, verdict.disputed)]
     if [(as_text(row["label"]), row["disputed"]) for row in stored.verdicts] != judged:
         raise DigestMismatch("the verdict noted for it is not the one that its payload names")
-    about = payload[_ABOUT[leaf.kind]] if leaf.kind in _ABOUT else None
+    about = payload[ABOUT[leaf.kind]] if leaf.kind in ABOUT else None
     hashes = {as_text(row["subject_hash"]) for row in stored.subjects}
     if len(hashes) > 1 or (about is None and leaf.kind != "review" and hashes):
         raise DigestMismatch("subjects are noted for it that its payload doesn't name")

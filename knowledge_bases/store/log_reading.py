@@ -12,7 +12,12 @@ from sqlalchemy.orm import Session
 
 from knowledge_bases.audit import leaf as leaves
 from knowledge_bases.audit.seal import Sealed, unseal
-from knowledge_bases.audit.subjects import subject_hash, subject_secret
+from knowledge_bases.audit.subjects import (
+    ABOUT,
+    other_secret,
+    subject_hash,
+    subject_secret,
+)
 from knowledge_bases.audit.worst_verdict import WorstVerdict
 from knowledge_bases.database import Database
 from knowledge_bases.store.records import LogState, Opened
@@ -26,7 +31,9 @@ from knowledge_bases.tables import (
     AuditSubjectRow,
     AuditVerdictRow,
 )
-from rag.errors import DigestMismatch, NotFound, UsageError
+from rag.errors import DigestMismatch, NotFound, RecordError, UsageError
+
+_LOOKED_AT = 8
 
 
 class LogReading:
@@ -209,8 +216,46 @@ class LogReading:
 
     def subject_hash(self, subject: str) -> str:
         """Return what is kept of whom a record is about: an HMAC under the home's secret."""
-        self._secret = self._secret or subject_secret(self._database.home)
+        self._secret = self._secret or self._fitting_secret()
         return subject_hash(self._secret, subject)
+
+    def forget_secret(self) -> None:
+        """Read the home's secret anew when it is needed next."""
+        self._secret = b""
+
+    def _fitting_secret(self) -> bytes:
+        """Return the home's secret, unless none of the newest records was noted under it.
+
+        Several are looked at, as one that was tampered with must not stop all work.
+
+        Raises:
+            StorageError: it is missing, damaged, or another one.
+        """
+        query = (
+            select(AuditRow, AuditSubjectRow.subject_hash)
+            .join(AuditSubjectRow, AuditSubjectRow.sequence == AuditRow.sequence)
+            .where(AuditRow.kind.in_(ABOUT))
+            .order_by(AuditRow.sequence.desc())
+            .limit(_LOOKED_AT)
+        )
+        with self._database.read() as session:
+            noted = list(session.execute(query))
+            secret = subject_secret(self._database.home, make=not noted)
+            unlike = 0
+            for row, found in noted:
+                try:
+                    sealed = opened(session, row)
+                    if sealed is None:
+                        continue
+                    about = json.loads(sealed.payload)[ABOUT[row.kind]]
+                except (DigestMismatch, RecordError):
+                    continue
+                if subject_hash(secret, about) == found:
+                    return secret
+                unlike += 1
+        if unlike:
+            raise other_secret(self._database.home)
+        return secret
 
     def state(self) -> LogState:
         """Return the log's id, legal hold and retention."""
