@@ -18,8 +18,10 @@ from knowledge_bases.audit.subjects import (
     subject_hash,
     subject_secret,
 )
+from knowledge_bases.audit.worst_verdict import WorstVerdict
 from knowledge_bases.database import Database
 from knowledge_bases.store.records import LogState, Opened
+from knowledge_bases.store.shared import parts
 from knowledge_bases.tables import (
     AuditCitationRow,
     AuditPayloadRow,
@@ -27,6 +29,7 @@ from knowledge_bases.tables import (
     AuditSecretRow,
     AuditStateRow,
     AuditSubjectRow,
+    AuditVerdictRow,
 )
 from rag.errors import DigestMismatch, NotFound, RecordError, UsageError
 
@@ -93,6 +96,8 @@ class LogReading:
         until: datetime.datetime | None = None,
         document: str | None = None,
         subject: str | None = None,
+        verdict: str | None = None,
+        disputed: bool | None = None,
     ) -> Iterator[AuditRow]:
         """Stream records of the log, newest first by default.
 
@@ -109,6 +114,9 @@ class LogReading:
             until: only those made before this time.
             document: only those that cite a document of this URI.
             subject: only those about this person or key.
+            verdict: only those whose worst verdict is this one.
+            disputed: only those with a claim that another passage speaks against, or only judged
+                ones without. Erased records have neither verdict, document nor subject.
         """
         order = AuditRow.sequence if oldest_first else AuditRow.sequence.desc()
         query = select(AuditRow).order_by(order).limit(limit)
@@ -138,8 +146,25 @@ class LogReading:
                 AuditSubjectRow.subject_hash == self.subject_hash(subject)
             )
             query = query.where(AuditRow.sequence.in_(about))
+        if verdict is not None or disputed is not None:
+            judged = select(AuditVerdictRow.sequence)
+            if verdict is not None:
+                judged = judged.where(AuditVerdictRow.label == verdict)
+            if disputed is not None:
+                judged = judged.where(AuditVerdictRow.disputed.is_(disputed))
+            query = query.where(AuditRow.sequence.in_(judged))
         with self._database.read() as session:
             yield from session.scalars(query.execution_options(yield_per=500))
+
+    def verdicts(self, rows: Sequence[AuditRow]) -> dict[int, WorstVerdict]:
+        """Return what is noted of the verdicts of records, by sequence number; of some nothing."""
+        found = {}
+        with self._database.read() as session:
+            for part in parts([row.sequence for row in rows]):
+                query = select(AuditVerdictRow).where(AuditVerdictRow.sequence.in_(part))
+                for one in session.scalars(query):
+                    found[one.sequence] = WorstVerdict(one.label, one.disputed)
+        return found
 
     def opened(self, row: AuditRow) -> Opened | None:
         """Return a record's payload as it was sealed, with its salt; None once it is erased.
