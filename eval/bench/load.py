@@ -2,11 +2,11 @@
 
     python -m eval.bench.load --minutes 10
 
-A real `rag serve` with default settings is asked the questions of the sample collection on loopback:
-first one after another, which gives the unloaded times; then by as many clients as it lets work and
-wait, which gives the rate that it can serve; then at twice that rate, at random moments that do not
-wait for answers (an open loop: a client that waits would hide what is slow), while documents are
-uploaded. Both sides share the machine's cores.
+A real `rag serve` with default settings is asked the questions of the sample collection on
+loopback: first one after another, which gives the unloaded times; then by as many clients as it lets
+work and wait, which gives the rate that it can serve; then at twice that rate, at random moments that
+do not wait for answers (an open loop: a client that waits would hide what is slow), while documents
+are uploaded. Both sides share the machine's cores.
 
 The generator is our own: locust's users wait for their answers, a closed loop, and wrk's requests
 are all alike, while these need questions of different length and uploads beside them.
@@ -158,7 +158,9 @@ async def lost_jobs(client: httpx.AsyncClient, seen: Seen) -> list[str]:
     return lost
 
 
-async def measure(server: Served, minutes: float, upload_every: float, rounds: int) -> dict[str, Any]:
+async def measure(
+    server: Served, minutes: float, upload_every: float, rounds: int
+) -> dict[str, Any]:
     """Measure a server whose home has the samples."""
     lines = (SAMPLES / "questions.jsonl").read_text(encoding="utf-8").splitlines()
     questions = [json.loads(line)["question"] for line in lines]
@@ -233,9 +235,7 @@ def percentile(times: Sequence[float], of: int) -> float:
 def spread(times: Sequence[float]) -> dict[str, float | None]:
     """Return median, 95th percentile and maximum; None where there are none."""
     ranks = {"p50_ms": 50, "p95_ms": 95, "max_ms": 100}
-    return {
-        name: round(percentile(times, of), 1) if times else None for name, of in ranks.items()
-    }
+    return {name: round(percentile(times, of), 1) if times else None for name, of in ranks.items()}
 
 
 def table(found: dict[str, Any]) -> str:
