@@ -62,6 +62,7 @@ for _command in (
     erasing.retention,
     erasing.hold,
     erasing.prune,
+    erasing.renew_subjects,
 ):
     auditing.audit.command()(_command)
 app.command()(attesting.verify_bundle)

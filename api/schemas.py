@@ -8,6 +8,7 @@ from pydantic import Field
 
 from api.verdicts import Claim
 from api.wire import Wire
+from knowledge_bases.audit.worst_verdict import WorstVerdict, worst_verdict
 from knowledge_bases.knowledge_base import KnowledgeBase, RecordedAnswer
 from knowledge_bases.store.documents import DocumentState
 from knowledge_bases.store.operations import JobState
@@ -395,9 +396,13 @@ class AuditEntry(Wire):
     status: str | None
     created_at: datetime.datetime
     leaf_hash: str
+    verdict: Literal["supported", "unsupported", "contradicted"] | None = Field(
+        description="The worst of its claims'; null where none was judged, or it was erased."
+    )
+    disputed: bool | None = Field(description="Whether another passage says otherwise.")
 
     @classmethod
-    def listed(cls, row: AuditRow) -> "AuditEntry":
+    def listed(cls, row: AuditRow, verdict: WorstVerdict | None) -> "AuditEntry":
         """Make one from the inside."""
         return cls(
             id=row.id,
@@ -407,6 +412,8 @@ class AuditEntry(Wire):
             status=row.status,
             created_at=row.created_at,
             leaf_hash=row.leaf_hash,
+            verdict=verdict and verdict.label,  # type: ignore[arg-type]
+            disputed=None if verdict is None else verdict.disputed,
         )
 
 
@@ -431,9 +438,11 @@ class AuditRecord(AuditEntry):
     @classmethod
     def of(cls, row: AuditRow, opened: Opened | None) -> "AuditRecord":
         """Make one from the inside."""
+        receipt = json.loads(opened.payload) if opened else None
+        verdict = None if receipt is None else worst_verdict(row.kind, receipt)
         return cls(
-            **AuditEntry.listed(row).model_dump(),
-            receipt=json.loads(opened.payload) if opened else None,
+            **AuditEntry.listed(row, verdict).model_dump(),
+            receipt=receipt,
             salt=opened.salt.hex() if opened else None,
             canonical=row.leaf,
         )

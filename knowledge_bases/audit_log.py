@@ -13,7 +13,7 @@ from knowledge_bases.audit.checkpoint import LogKey
 from knowledge_bases.audit.erase import Eraser
 from knowledge_bases.audit.personal_data import protected
 from knowledge_bases.audit.retention import Retention
-from knowledge_bases.audit.verification import Verification
+from knowledge_bases.audit.verification import Problem, Verification
 from knowledge_bases.audit.verify import verify
 from knowledge_bases.audit.verify_walk import Progress
 from knowledge_bases.database import Database
@@ -22,6 +22,7 @@ from knowledge_bases.recording import LOCAL
 from knowledge_bases.store import Store
 from knowledge_bases.store.log import NewRecord, Recorded
 from knowledge_bases.store.records import Opened
+from knowledge_bases.store.subject_notes import Renewed, renew_subjects
 from knowledge_bases.tables import AuditRow
 from rag.errors import DigestMismatch, RagError, RecordError, StorageError
 from rag.settings import Settings
@@ -177,15 +178,31 @@ class AuditLog:
             StorageError: the database can't be read.
             IntegrityError: the list of keys is damaged.
         """
-        return verify(
+        unusable = None
+        try:
+            self._log.subject_hash("")
+        except StorageError as error:
+            unusable = Problem(None, str(error))
+        found = verify(
             self._database,
             keys=self.keeping.verifier_keys() if keys is None else keys,
             notes=notes,
             start=start,
             stop=stop,
-            subject_hash=self._log.subject_hash,
+            subject_hash=None if unusable else self._log.subject_hash,
             progress=progress,
         )
+        if unusable is None:
+            return found
+        return replace(
+            found,
+            problems=(*found.problems, unusable),
+            problem_count=found.problem_count + 1,
+        )
+
+    def renew_subjects(self, *, actor: str = LOCAL) -> Renewed:
+        """Note whom records are about under a new secret; see `store.subject_notes`."""
+        return renew_subjects(self._database, self._log, actor=actor)
 
     def note_settings(self) -> None:
         """Log that the settings that shape answers are no longer those of the answers before.

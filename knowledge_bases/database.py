@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from rag.errors import MissingDependency, RagError, StorageError, UsageError
 from rag.settings import Settings
 
-SCHEMA_HEAD = "0006"
+SCHEMA_HEAD = "0007"
 """The newest migration's revision; a test compares it with the migrations folder."""
 
 

@@ -341,6 +341,16 @@ class AuditSubjectRow(Base):
     subject_hash: Mapped[str] = mapped_column(String(64), primary_key=True, index=True)
 
 
+class AuditVerdictRow(Base):
+    """A record's verdicts in one; see `knowledge_bases.audit.worst_verdict`. Gone once erased."""
+
+    __tablename__ = "audit_verdicts"
+
+    sequence: Mapped[int] = mapped_column(Key, primary_key=True, autoincrement=False)
+    label: Mapped[str] = mapped_column(String(20), index=True)
+    disputed: Mapped[bool] = mapped_column(Boolean)
+
+
 class AuditCheckpointRow(Base):
     """A signed checkpoint: ``note`` is its C2SP signed note, ``root`` the tree's at that size."""
 

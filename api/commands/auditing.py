@@ -49,30 +49,62 @@ def audit_list(
     status: Annotated[
         str | None, typer.Option("--status", help="Only this status, e.g. abstained.")
     ] = None,
+    verdict: Annotated[
+        str | None,
+        typer.Option("--verdict", help="Only with this as the worst verdict, e.g. contradicted."),
+    ] = None,
+    disputed: Annotated[
+        bool | None,
+        typer.Option("--disputed/--undisputed", help="Only where another passage says otherwise."),
+    ] = None,
+    document: Annotated[
+        str | None, typer.Option("--document", metavar="URI", help="Only what cites it.")
+    ] = None,
+    asker: Annotated[
+        str | None, typer.Option("--asker", metavar="NAME", help="Only what they asked or did.")
+    ] = None,
+    since: Annotated[
+        str | None, typer.Option("--since", metavar="TIME", help="From this day or moment on.")
+    ] = None,
+    until: Annotated[
+        str | None,
+        typer.Option("--until", metavar="TIME", help="To the end of this day, or this moment."),
+    ] = None,
     limit: Annotated[int, typer.Option(min=1, help="How many, newest first.")] = 50,
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """List records, newest first."""
+    from api.log_filters import filters
     from api.schemas import AuditEntry
-    from knowledge_bases.audit.leaf import KINDS
 
-    for name in kind or ():
-        if name not in KINDS:
-            raise UsageError(f"there is no kind {name!r}; there are: {', '.join(KINDS)}")
+    asked = filters(
+        kinds=kind or (),
+        status=status,
+        verdict=verdict,
+        disputed=disputed,
+        document=document,
+        asker=asker,
+        since=since,
+        until=until,
+    )
     with opened(home) as found:
-        rows = found.store.log.all(kb_name=kb, kinds=kind or (), status=status, limit=limit)
-        entries = [AuditEntry.listed(row) for row in rows]
+        log = found.store.log
+        rows = list(log.all(kb_name=kb, limit=limit, **asked))
+        verdicts = log.verdicts(rows)
+        entries = [AuditEntry.listed(row, verdicts.get(row.sequence)) for row in rows]
+        empty = not log.size()
     if as_json:
         emit({"records": [entry.model_dump(mode="json") for entry in entries]})
         return
     for entry in entries:
         typer.echo(
             f"{entry.sequence:6}  {entry.id}  {entry.created_at:%Y-%m-%d %H:%M:%S}  "
-            f"{entry.kind:11}  {entry.status or '':9}  {entry.knowledge_base or ''}"
+            f"{entry.kind:11}  {entry.status or '':9}  {entry.verdict or '':12}  "
+            f"{entry.knowledge_base or ''}{'  disputed' if entry.disputed else ''}"
         )
     if not entries:
-        typer.echo("no record fits" if kb or kind or status else "the log is empty")
+        typer.echo("the log is empty" if empty else "no record fits")
 
 
 @audit.command("show")

@@ -1,4 +1,4 @@
-"""rag audit erase, retention, hold, prune: what of the log is kept, and what is not."""
+"""rag audit erase, retention, hold, prune, renew-subjects: what of the log is kept and found."""
 
 import datetime
 import sys
@@ -151,6 +151,25 @@ def prune(home: HomeOption = None, as_json: JsonOption = False) -> None:
         printer().print(
             f"dropped {_payloads(done.records, done.kinds)} from before "
             f"{done.before:%Y-%m-%d %H:%M} UTC; recorded as {done.recorded_as}"
+        )
+
+
+def renew_subjects(home: HomeOption = None, as_json: JsonOption = False) -> None:
+    """Make a new secret for finding the records about somebody, where the old one is lost.
+
+    It opens every payload that is there to note anew whom it is about.
+    """
+    with opened(home) as found:
+        done = found.audit.renew_subjects(actor=ACTOR)
+    if as_json:
+        emit({"noted": done.noted, "unreadable": done.unreadable})
+        return
+    out = printer()
+    out.print(f"noted anew whom {counted(done.noted, 'record')} are about, under a new secret")
+    if done.unreadable:
+        out.print(
+            f"[yellow]{counted(done.unreadable, 'payload')} can't be opened; "
+            "`rag audit verify` names them[/yellow]"
         )
 
 

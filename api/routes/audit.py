@@ -1,7 +1,7 @@
 """/audit: the records of the log, and what proves and repeats them."""
 
 import json
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Query, Response
 from pydantic import AfterValidator, WithJsonSchema
@@ -11,6 +11,7 @@ from api.audit_schemas import AuditCitations, AuditProof, AuditReplay
 from api.auth import needs
 from api.conditional import NEXT_PAGE, next_page
 from api.errors import problems
+from api.log_filters import filters
 from api.routes.shared import HomeParam
 from api.schemas import AuditEntry, AuditPage, AuditRecord
 from knowledge_bases.access import Asker
@@ -38,6 +39,11 @@ def _known(kind: str) -> str:
 Kind = Annotated[
     str, AfterValidator(_known), WithJsonSchema({"type": "string", "enum": list(KINDS)})
 ]
+Moment = Annotated[
+    str,
+    Query(max_length=40),
+    WithJsonSchema({"anyOf": [{"type": "string", "format": f} for f in ("date", "date-time")]}),
+]
 Auditor = Annotated[Asker, needs("audit")]
 RecordId = Annotated[str, Path(description="The record's id: an answer's answer_id.")]
 Size = Annotated[int, Query(ge=0, le=2**63 - 1)]
@@ -56,6 +62,25 @@ def list_records(
     status: Annotated[
         str | None, Query(max_length=200, description="Only this one, e.g. abstained.")
     ] = None,
+    verdict: Annotated[
+        Literal["supported", "unsupported", "contradicted"] | None,
+        Query(description="Only where this is the worst verdict on a claim."),
+    ] = None,
+    disputed: Annotated[
+        bool | None, Query(description="Only where another passage says otherwise, or where none.")
+    ] = None,
+    document: Annotated[
+        str | None, Query(max_length=2_000, description="Only what cites this document, by URI.")
+    ] = None,
+    asked_by: Annotated[
+        str | None, Query(alias="asker", max_length=200, description="Only what is about them.")
+    ] = None,
+    since: Annotated[
+        Moment | None, Query(description="Only from this day or moment (ISO 8601, UTC) on.")
+    ] = None,
+    until: Annotated[
+        Moment | None, Query(description="Only to the end of this day, or before this moment.")
+    ] = None,
     limit: Annotated[int, Query(ge=1, le=500, description="How many.")] = 50,
     before: Annotated[
         int | None, Query(ge=0, le=2**63 - 1, description="Only below this sequence number.")
@@ -68,15 +93,25 @@ def list_records(
     found = home.store.log.all(
         kb_name=knowledge_base,
         kb_names=asker.knowledge_bases,
-        kinds=kind or (),
-        status=status,
         limit=limit + 1,
         before=before,
+        **filters(
+            kinds=kind or (),
+            status=status,
+            verdict=verdict,
+            disputed=disputed,
+            document=document,
+            asker=asked_by,
+            since=since,
+            until=until,
+        ),
     )
     page = list(found)
+    verdicts = home.store.log.verdicts(page[:limit])
     following = page[limit - 1].sequence if len(page) > limit else None
     response.headers.update(next_page(request, before=following))
-    return AuditPage(records=[AuditEntry.listed(row) for row in page[:limit]], next=following)
+    listed = [AuditEntry.listed(row, verdicts.get(row.sequence)) for row in page[:limit]]
+    return AuditPage(records=listed, next=following)
 
 
 @router.get("/{record_id}", responses=problems(404, 422, 500, 507))

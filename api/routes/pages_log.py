@@ -1,6 +1,5 @@
 """/log: what was answered and done, each record with its proof."""
 
-import datetime
 from typing import Annotated
 from urllib.parse import urlencode
 
@@ -8,12 +7,14 @@ from fastapi import APIRouter, Response
 from starlette.requests import Request
 
 from api.auth import needs
+from api.log_filters import filters
 from api.routes.shared import HomeParam
 from api.web.record_view import record_view
 from api.web.shared import HEADERS, PageRoute, opened, page, visible_names
 from knowledge_bases.access import Asker
 from knowledge_bases.audit.bundle import bundle
 from knowledge_bases.audit.leaf import KINDS
+from knowledge_bases.audit.worst_verdict import LABELS
 from knowledge_bases.bundling import bundle_parts
 from knowledge_bases.replaying import replay
 from rag.errors import NotFound, UsageError
@@ -23,6 +24,8 @@ router = APIRouter(route_class=PageRoute)
 _Auditor = Annotated[Asker, needs("audit")]
 _PAGE = 50
 _STATUSES = ("answered", "abstained")
+_DISPUTED = "disputed"
+"""Beside the verdicts, as whoever looks for one looks for the other."""
 
 
 @router.get("/log")
@@ -32,6 +35,7 @@ def log_page(
     who: _Auditor,
     kind: str = "answer",
     status: str = "",
+    verdict: str = "",
     kb: str = "",
     document: str = "",
     asker: str = "",
@@ -43,25 +47,29 @@ def log_page(
     asked = {
         "kind": kind,
         "status": status,
+        "verdict": verdict,
         "kb": kb,
         "document": document,
         "asker": asker,
         "since": since,
         "until": until,
     }
-    last_day = _day(until, "until")
     rows = list(
         home.store.log.all(
             kb_name=kb or None,
             kb_names=who.knowledge_bases,
-            kinds=(kind,) if kind else (),
             limit=_PAGE + 1,
             before=_sequence(before),
-            status=status or None,
-            since=_day(since, "from"),
-            until=last_day and last_day + datetime.timedelta(days=1),
-            document=document.strip() or None,
-            subject=asker.strip() or None,
+            **filters(
+                kinds=(kind,) if kind else (),
+                status=status,
+                verdict=verdict if verdict != _DISPUTED else None,
+                disputed=True if verdict == _DISPUTED else None,
+                document=document,
+                asker=asker,
+                since=since,
+                until=until,
+            ),
         )
     )
     more = ""
@@ -77,6 +85,8 @@ def log_page(
         asked=asked,
         kinds=KINDS,
         statuses=_STATUSES,
+        labels=(*LABELS, _DISPUTED),
+        verdicts=home.store.log.verdicts(rows[:_PAGE]),
         names=visible_names(home, who),
         size=home.store.log.size(),
     )
@@ -116,20 +126,6 @@ def download_bundle(record_id: str, home: HomeParam, who: _Auditor) -> Response:
         media_type="application/zip",
         headers={**HEADERS, "Content-Disposition": f'attachment; filename="record-{row.id}.zip"'},
     )
-
-
-def _day(text: str, name: str) -> datetime.datetime | None:
-    if not text:
-        return None
-    try:
-        day = datetime.date.fromisoformat(text)
-        # The day after must be a day, too.
-        day + datetime.timedelta(days=1)
-    except (ValueError, OverflowError) as error:
-        raise UsageError(
-            f"{name} is {text[:40]!r}; write a day as year-month-day, e.g. 2026-01-31"
-        ) from error
-    return datetime.datetime.combine(day, datetime.time(), datetime.UTC)
 
 
 def _sequence(text: str) -> int | None:

@@ -15,7 +15,12 @@ _AT_ONCE = 2_000
 
 
 def answer(
-    number: int, *, asker: str = "someone", uri: str = "a.txt", text: str = "4 g."
+    number: int,
+    *,
+    asker: str = "someone",
+    uri: str = "a.txt",
+    text: str = "4 g.",
+    label: str = "supported",
 ) -> NewRecord:
     """Return the record of an answer with one citation."""
     version = {"document": uri, "document_id": "7", "version": 1}
@@ -60,7 +65,21 @@ def answer(
                 "quote": text,
             }
         ],
-        "verdicts": [],
+        "verdicts": [
+            {
+                "claim": text,
+                "as_answer": True,
+                "question": None,
+                "citations": [1],
+                "label": label,
+                "p_supported": 0.9,
+                "p_contradicted": 0.0,
+                "guards": [],
+                "evidence_span": text,
+                "relevance": None,
+                "disagreement": None,
+            }
+        ],
         "decision": {"probability": 1.0, "threshold": 0.5},
         "attempts": [],
         "timings_ms": {},

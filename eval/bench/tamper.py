@@ -28,7 +28,7 @@ from knowledge_bases.database import Database
 from knowledge_bases.store import Store
 from rag.settings import Settings
 
-_BESIDE = ("audit_payloads", "audit_secrets", "audit_citations", "audit_subjects")
+_BESIDE = ("audit_payloads", "audit_secrets", "audit_citations", "audit_subjects", "audit_verdicts")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,7 @@ def edit_payload(sql: sqlite3.Connection, chance: random.Random, size: int) -> T
 
 
 def edit_beside(sql: sqlite3.Connection, chance: random.Random, size: int) -> Tampering:
-    """Change what finds a record by document or by subject."""
+    """Change what finds a record by document, subject or verdict."""
     at = chance.randrange(size)
     statement = chance.choice(
         [
@@ -104,10 +104,12 @@ def edit_beside(sql: sqlite3.Connection, chance: random.Random, size: int) -> Ta
             "INSERT INTO audit_citations VALUES (?, 'c.txt', 1, 'docs', '9', 1)",
             "UPDATE audit_subjects SET subject_hash = hex(zeroblob(32)) WHERE sequence = ?",
             "DELETE FROM audit_subjects WHERE sequence = ?",
+            "INSERT INTO audit_verdicts VALUES (?, 'supported', 0) ON CONFLICT (sequence) "
+            "DO UPDATE SET disputed = 1 - disputed",
         ]
     )
     sql.execute(statement, (at,))
-    return Tampering("edit citation or subject", at)
+    return Tampering("edit citation, subject or verdict", at)
 
 
 def edit_node(sql: sqlite3.Connection, chance: random.Random, size: int) -> Tampering:
@@ -474,6 +476,7 @@ def _copy(sql: sqlite3.Connection, source: int, at: int) -> None:
         ("audit_secrets", "key, salt"),
         ("audit_citations", "document_uri, version, kb_name, document_id, cited"),
         ("audit_subjects", "subject_hash"),
+        ("audit_verdicts", "label, disputed"),
     ):
         sql.execute(
             f"INSERT INTO {table} (sequence, {columns}) SELECT ?, {columns} FROM {table} "

@@ -109,6 +109,12 @@ def legal_hold(on: bool, reason: str, *, actor: str) -> NewRecord:
     return NewRecord("retention", None, "hold on" if on else "hold off", content)
 
 
+def subjects_renewed(*, actor: str) -> NewRecord:
+    """Return the record that whom records are about is noted under a new secret."""
+    content = {**_head("retention", actor), "what": "subjects renewed"}
+    return NewRecord("retention", None, "subjects renewed", content)
+
+
 def moment(text: str) -> datetime.datetime:
     """Return the moment that a pruning's record names.
 

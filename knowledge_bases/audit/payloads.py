@@ -402,6 +402,14 @@ class LegalHold(Payload):
     reason: str
 
 
+class SubjectsRenewed(Payload):
+    """That whom records are about is noted under a new secret, as the one before it was lost."""
+
+    schema_: Literal["grounded-rag/retention/1"] = Field(alias="schema")
+    kind: Literal["retention"]
+    what: Literal["subjects renewed"]
+
+
 class Pruning(Payload):
     """What was dropped for its age: the payloads of all records before it that are older."""
 
@@ -437,7 +445,7 @@ SHAPES: dict[str, tuple[type[Shape], ...]] = {
     "read": (Read,),
     "calibration": (Calibration,),
     "settings": (SettingsChange,),
-    "retention": (RetentionSet, LegalHold, Pruning),
+    "retention": (RetentionSet, LegalHold, SubjectsRenewed, Pruning),
     "access": (AccessChange,),
 }
 """Kind → the shapes that its payloads may have; where there are several, `what` says which."""

@@ -21,6 +21,8 @@ FLOOR_DAYS = 183
 MOST_DAYS = 36_525
 """A hundred years; who wants longer keeps payloads for good."""
 _AT_ONCE = 10_000
+_OF_NEITHER = ("pruned", "subjects renewed")
+"""Records of the kind that say nothing of how long or of a hold."""
 _log = logging.getLogger(__name__)
 
 
@@ -172,7 +174,7 @@ class Retention:
         said: dict[str, Any] = {}
         for row in self._log.all(kinds=("retention",)):
             name = "retention_days" if row.status == "set" else "legal_hold"
-            if row.status == "pruned" or name in said:
+            if row.status in _OF_NEITHER or name in said:
                 continue
             try:
                 payload = self._log.payload(row)

@@ -13,12 +13,12 @@ from knowledge_bases.audit.acts import PERMANENT
 from knowledge_bases.audit.leaf import Leaf, parse
 from knowledge_bases.audit.receipt import rests_on
 from knowledge_bases.audit.seal import SALT_BYTES, Sealed, unseal
+from knowledge_bases.audit.subjects import ABOUT
+from knowledge_bases.audit.worst_verdict import worst_verdict
 from knowledge_bases.store.log_scan import StoredRecord, as_text
 from rag.errors import DigestMismatch
 
 SubjectHash = Callable[[str], str]
-_ABOUT = {"answer": "asker", "refusal": "actor", "check": "actor", "read": "actor"}
-"""Kind of record → the payload's member that says whom it is about."""
 
 
 @dataclass(slots=True)
@@ -52,7 +52,7 @@ def examine(stored: StoredRecord, subject_hash: SubjectHash | None = None) -> Ex
     found = Examined()
     if stored.record is None:
         found.changed = True
-        beside = ("payload", "secret", "citations", "subjects")
+        beside = ("payload", "secret", "citations", "subjects", "verdicts")
         names = ", ".join(name for name in beside if getattr(stored, name))
         found.problems.append(f"there is no record {stored.sequence}, but there is its {names}")
         return found
@@ -127,8 +127,10 @@ def _open(stored: StoredRecord, leaf: Leaf, found: Examined) -> None:
         if leaf.kind in PERMANENT:
             raise DigestMismatch(f"its payload is gone, though none of kind {leaf.kind} is erased")
         found.erased = True
-        if stored.citations or stored.subjects:
-            raise DigestMismatch("its payload is erased, but its citations or subjects are not")
+        if stored.citations or stored.subjects or stored.verdicts:
+            raise DigestMismatch(
+                "its payload is erased, but its citations, subjects or verdict are not"
+            )
         return
     if len(stored.payload) != 1 or len(stored.secret) != 1:
         raise DigestMismatch("half of it is missing: erasing takes payload and key together")
@@ -179,7 +181,7 @@ def _compare_beside(
     payload: Mapping[str, Any],
     subject_hash: SubjectHash | None,
 ) -> None:
-    """Compare the rows that find a record by document or subject with its payload.
+    """Compare the rows that find a record by document, subject or verdict with its payload.
 
     Raises:
         DigestMismatch: they differ.
@@ -207,7 +209,11 @@ def _compare_beside(
         expected = {(payload["document"], version, payload["document_id"], False, name)}
     if rows != expected:
         raise DigestMismatch("the documents noted for it are not those that its payload names")
-    about = payload[_ABOUT[leaf.kind]] if leaf.kind in _ABOUT else None
+    verdict = worst_verdict(leaf.kind, payload)
+    judged = [] if verdict is None else [(verdict.label, verdict.disputed)]
+    if [(as_text(row["label"]), row["disputed"]) for row in stored.verdicts] != judged:
+        raise DigestMismatch("the verdict noted for it is not the one that its payload names")
+    about = payload[ABOUT[leaf.kind]] if leaf.kind in ABOUT else None
     hashes = {as_text(row["subject_hash"]) for row in stored.subjects}
     if len(hashes) > 1 or (about is None and leaf.kind != "review" and hashes):
         raise DigestMismatch("subjects are noted for it that its payload doesn't name")

@@ -12,6 +12,7 @@ from sqlalchemy.exc import IntegrityError as SqlIntegrityError
 from knowledge_bases.audit import merkle, payloads
 from knowledge_bases.audit.leaf import Leaf
 from knowledge_bases.audit.seal import Sealed, seal
+from knowledge_bases.audit.worst_verdict import WorstVerdict, worst_verdict
 from knowledge_bases.database import Database
 from knowledge_bases.store.group_commit import GroupCommit
 from knowledge_bases.store.log_reading import LogReading
@@ -26,6 +27,7 @@ from knowledge_bases.tables import (
     AuditSecretRow,
     AuditStateRow,
     AuditSubjectRow,
+    AuditVerdictRow,
     Base,
 )
 from rag.errors import DigestMismatch, LegalHold
@@ -35,6 +37,14 @@ __all__ = ["Log", "NewRecord", "Recorded"]
 _MOST_AT_ONCE = 256
 """Records that share a transaction; more would make those wait that came first."""
 _STATE_ID = 1
+_OF_PAYLOADS = (
+    AuditSecretRow,
+    AuditPayloadRow,
+    AuditCitationRow,
+    AuditSubjectRow,
+    AuditVerdictRow,
+)
+"""What goes with a payload that is erased."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +55,7 @@ class _Prepared:
     sealed: Sealed
     payload_bytes: int
     subject_hash: str | None
+    verdict: WorstVerdict | None
 
 
 class Log(LogReading, LogTree):
@@ -88,7 +99,7 @@ class Log(LogReading, LogTree):
         return recorded
 
     def erase(self, sequences: Collection[int]) -> int:
-        """Delete payloads with their keys, salts, citations and subjects, all or none of them.
+        """Delete payloads with their keys, salts, citations, subjects and verdicts, all or none.
 
         Leaves, nodes and so every proof stay. Deleted rows are overwritten in the file
         (`secure_delete`); `Database.compact` clears what was copied elsewhere in it and its WAL.
@@ -105,7 +116,7 @@ class Log(LogReading, LogTree):
             if state.legal_hold:
                 raise LegalHold("there is a legal hold on the log: nothing may be erased")
             for part in parts(sorted(sequences)):
-                for table in (AuditSecretRow, AuditPayloadRow, AuditCitationRow, AuditSubjectRow):
+                for table in _OF_PAYLOADS:
                     done = session.execute(delete(table).where(table.sequence.in_(part)))
                     if table is AuditSecretRow:
                         erased += int(done.rowcount)  # type: ignore[attr-defined]
@@ -121,7 +132,8 @@ class Log(LogReading, LogTree):
     def _prepared(self, new: NewRecord) -> _Prepared:
         payload = payloads.checked(new.kind, new.payload)
         subject = None if new.subject is None else self.subject_hash(new.subject)
-        return _Prepared(new, seal(payload, new.id), len(payload), subject)
+        verdict = worst_verdict(new.kind, new.payload)
+        return _Prepared(new, seal(payload, new.id), len(payload), subject, verdict)
 
     def _written(self, batch: Sequence[_Prepared]) -> list[Recorded]:
         """Write records in one transaction."""
@@ -180,6 +192,7 @@ _INTO_SECRETS = _into(AuditSecretRow)
 _INTO_NODES = _into(AuditNodeRow)
 _INTO_CITATIONS = _into(AuditCitationRow)
 _INTO_SUBJECTS = _into(AuditSubjectRow)
+_INTO_VERDICTS = _into(AuditVerdictRow)
 
 
 def _rows(
@@ -256,6 +269,14 @@ def _rows(
                 {"sequence": record.sequence, "subject_hash": prepared.subject_hash}
                 for record, prepared in pairs
                 if prepared.subject_hash is not None
+            ],
+        ),
+        (
+            _INTO_VERDICTS,
+            [
+                {"sequence": record.sequence, "label": found.label, "disputed": found.disputed}
+                for record, prepared in pairs
+                if (found := prepared.verdict) is not None
             ],
         ),
     ]

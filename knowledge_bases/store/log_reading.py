@@ -12,9 +12,16 @@ from sqlalchemy.orm import Session
 
 from knowledge_bases.audit import leaf as leaves
 from knowledge_bases.audit.seal import Sealed, unseal
-from knowledge_bases.audit.subjects import subject_hash, subject_secret
+from knowledge_bases.audit.subjects import (
+    ABOUT,
+    other_secret,
+    subject_hash,
+    subject_secret,
+)
+from knowledge_bases.audit.worst_verdict import WorstVerdict
 from knowledge_bases.database import Database
 from knowledge_bases.store.records import LogState, Opened
+from knowledge_bases.store.shared import parts
 from knowledge_bases.tables import (
     AuditCitationRow,
     AuditPayloadRow,
@@ -22,8 +29,11 @@ from knowledge_bases.tables import (
     AuditSecretRow,
     AuditStateRow,
     AuditSubjectRow,
+    AuditVerdictRow,
 )
-from rag.errors import DigestMismatch, NotFound, UsageError
+from rag.errors import DigestMismatch, NotFound, RecordError, UsageError
+
+_LOOKED_AT = 8
 
 
 class LogReading:
@@ -86,6 +96,8 @@ class LogReading:
         until: datetime.datetime | None = None,
         document: str | None = None,
         subject: str | None = None,
+        verdict: str | None = None,
+        disputed: bool | None = None,
     ) -> Iterator[AuditRow]:
         """Stream records of the log, newest first by default.
 
@@ -102,6 +114,9 @@ class LogReading:
             until: only those made before this time.
             document: only those that cite a document of this URI.
             subject: only those about this person or key.
+            verdict: only those whose worst verdict is this one.
+            disputed: only those with a claim that another passage speaks against, or only judged
+                ones without. Erased records have neither verdict, document nor subject.
         """
         order = AuditRow.sequence if oldest_first else AuditRow.sequence.desc()
         query = select(AuditRow).order_by(order).limit(limit)
@@ -131,8 +146,25 @@ class LogReading:
                 AuditSubjectRow.subject_hash == self.subject_hash(subject)
             )
             query = query.where(AuditRow.sequence.in_(about))
+        if verdict is not None or disputed is not None:
+            judged = select(AuditVerdictRow.sequence)
+            if verdict is not None:
+                judged = judged.where(AuditVerdictRow.label == verdict)
+            if disputed is not None:
+                judged = judged.where(AuditVerdictRow.disputed.is_(disputed))
+            query = query.where(AuditRow.sequence.in_(judged))
         with self._database.read() as session:
             yield from session.scalars(query.execution_options(yield_per=500))
+
+    def verdicts(self, rows: Sequence[AuditRow]) -> dict[int, WorstVerdict]:
+        """Return what is noted of the verdicts of records, by sequence number; of some nothing."""
+        found = {}
+        with self._database.read() as session:
+            for part in parts([row.sequence for row in rows]):
+                query = select(AuditVerdictRow).where(AuditVerdictRow.sequence.in_(part))
+                for one in session.scalars(query):
+                    found[one.sequence] = WorstVerdict(one.label, one.disputed)
+        return found
 
     def opened(self, row: AuditRow) -> Opened | None:
         """Return a record's payload as it was sealed, with its salt; None once it is erased.
@@ -184,8 +216,46 @@ class LogReading:
 
     def subject_hash(self, subject: str) -> str:
         """Return what is kept of whom a record is about: an HMAC under the home's secret."""
-        self._secret = self._secret or subject_secret(self._database.home)
+        self._secret = self._secret or self._fitting_secret()
         return subject_hash(self._secret, subject)
+
+    def forget_secret(self) -> None:
+        """Read the home's secret anew when it is needed next."""
+        self._secret = b""
+
+    def _fitting_secret(self) -> bytes:
+        """Return the home's secret, unless none of the newest records was noted under it.
+
+        Several are looked at, as one that was tampered with must not stop all work.
+
+        Raises:
+            StorageError: it is missing, damaged, or another one.
+        """
+        query = (
+            select(AuditRow, AuditSubjectRow.subject_hash)
+            .join(AuditSubjectRow, AuditSubjectRow.sequence == AuditRow.sequence)
+            .where(AuditRow.kind.in_(ABOUT))
+            .order_by(AuditRow.sequence.desc())
+            .limit(_LOOKED_AT)
+        )
+        with self._database.read() as session:
+            noted = list(session.execute(query))
+            secret = subject_secret(self._database.home, make=not noted)
+            unlike = 0
+            for row, found in noted:
+                try:
+                    sealed = opened(session, row)
+                    if sealed is None:
+                        continue
+                    about = json.loads(sealed.payload)[ABOUT[row.kind]]
+                except (DigestMismatch, RecordError):
+                    continue
+                if subject_hash(secret, about) == found:
+                    return secret
+                unlike += 1
+        if unlike:
+            raise other_secret(self._database.home)
+        return secret
 
     def state(self) -> LogState:
         """Return the log's id, legal hold and retention."""

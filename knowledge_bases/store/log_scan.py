@@ -21,6 +21,7 @@ from knowledge_bases.tables import (
     AuditSecretRow,
     AuditStateRow,
     AuditSubjectRow,
+    AuditVerdictRow,
 )
 
 _AT_ONCE = 500
@@ -31,8 +32,11 @@ _BESIDE: dict[str, tuple[Any, tuple[str, ...]]] = {
     "secret": (AuditSecretRow, ("key", "salt")),
     "citations": (AuditCitationRow, ("kb_name", "document_uri", "document_id")),
     "subjects": (AuditSubjectRow, ("subject_hash",)),
+    "verdicts": (AuditVerdictRow, ("label",)),
 }
 """What is kept beside a record, and the columns of it that are not numbers."""
+_NUMBERS = {"citations": ("version", "cited"), "verdicts": ("disputed",)}
+"""The columns that are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +48,7 @@ class StoredRecord:
         record: the row's other columns as bytes or what the driver makes of them; None where
             there are rows for the place, but no record.
         payload, secret: rows, at most one each, unless somebody made the table anew.
-        citations, subjects: rows.
+        citations, subjects, verdicts: rows.
         mistyped: something is not stored as the type that its column has.
     """
 
@@ -54,6 +58,7 @@ class StoredRecord:
     secret: list[Mapping[str, Any]] = field(default_factory=list)
     citations: list[Mapping[str, Any]] = field(default_factory=list)
     subjects: list[Mapping[str, Any]] = field(default_factory=list)
+    verdicts: list[Mapping[str, Any]] = field(default_factory=list)
     mistyped: bool = False
 
 
@@ -178,8 +183,8 @@ class LogScan:
         """Add the rows of other tables to the records, and records to rows without one."""
         for name, (table, columns) in _BESIDE.items():
             own = [getattr(table, column) for column in columns]
-            numbers = [AuditCitationRow.version, AuditCitationRow.cited]
-            extra = [type_coerce(n, NullType()) for n in numbers] if name == "citations" else []
+            numbers = _NUMBERS.get(name, ())
+            extra = [type_coerce(getattr(table, number), NullType()) for number in numbers]
             kind = "blob" if name in ("payload", "secret") else "text"
             query = select(
                 table.sequence,
@@ -193,7 +198,7 @@ class LogScan:
                 query = query.where(table.sequence >= low)
             if high is not None:
                 query = query.where(table.sequence < high)
-            keys = (*columns, *(["version", "cited"] if extra else []))
+            keys = (*columns, *numbers)
             for sequence, typed, *values in self._session.execute(query):
                 place = records.get(sequence) or StoredRecord(sequence, None)
                 getattr(place, name).append(dict(zip(keys, values, strict=True)))
@@ -231,6 +236,7 @@ def _mistyped(record: StoredRecord) -> StoredRecord:
         record.secret,
         record.citations,
         record.subjects,
+        record.verdicts,
         mistyped=True,
     )
 

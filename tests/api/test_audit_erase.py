@@ -157,3 +157,16 @@ def test_what_is_older_than_it_is_kept_is_dropped(rag, asked, monkeypatch):
     assert code == 0
     assert out.startswith("dropped 2 payloads (2 answer)")
     assert not held(rag, asked[0])
+
+
+def test_whom_records_are_about_is_noted_anew_where_the_secret_is_lost(rag, asked, tmp_path):
+    (tmp_path / "home" / "keys" / "subjects.secret").unlink()
+    code, _, err = rag("audit", "erase", "--subject", "jane", "--yes")
+    assert (code, one_line(err), "renew-subjects" in err) == (1, True, True)
+    code, out, err = rag("audit", "verify")
+    assert code == 4
+    assert "renew-subjects" in out + err
+    assert as_json(rag, "audit", "renew-subjects") == {"noted": 2, "unreadable": 0}
+    code, out, err = rag("audit", "verify")
+    assert code == 0, out + err
+    assert as_json(rag, "audit", "erase", "--subject", "jane", "--yes")["records"] == 1

@@ -43,6 +43,34 @@ def test_records_are_listed_by_kind_and_status(rag, asked):
     assert "erasure" in err
 
 
+def test_records_are_listed_by_verdict_document_asker_and_time(rag, asked):
+    def listed(*filters):
+        code, out, err = rag("audit", "list", "--kind", "answer", *filters, "--json")
+        assert code == 0, err
+        return [record["id"] for record in json.loads(out)["records"]]
+
+    mine, janes = asked
+    (found,) = [
+        record
+        for record in json.loads(rag("audit", "list", "--json")[1])["records"]
+        if record["id"] == janes
+    ]
+    moment = found["created_at"]
+    assert listed("--verdict", "supported") == listed("--undisputed") == [janes, mine]
+    assert listed("--verdict", "contradicted") == listed("--disputed") == []
+    assert listed("--asker", "jane") == listed("--document", "storage.txt") == [janes]
+    assert listed("--since", moment) == listed("--since", moment[:10])[:1] == [janes]
+    assert listed("--until", moment) == listed("--document", "dose.txt") == [mine]
+    assert listed("--until", moment[:10]) == [janes, mine], "a day counts to its end"
+    assert listed("--since", "2999-01-01") == []
+    assert "supported" in rag("audit", "list", "--kind", "answer")[1]
+    for wrong in (("--verdict", "good"), ("--since", "yesterday"), ("--until", "9999-12-31")):
+        code, _, err = rag("audit", "list", *wrong)
+        assert code == 2, wrong
+        assert one_line(err)
+        assert wrong[1] in err
+
+
 def test_an_untouched_log_verifies_and_says_how_far_it_is_signed(rag, asked):
     assert rag("audit", "checkpoint")[0] == 0
     rag("audit", "show", asked[0])

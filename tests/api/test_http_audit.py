@@ -381,6 +381,56 @@ def test_the_log_is_filtered(filled: TestClient) -> None:
     assert filled.get("/v1/audit", params={"status": "x" * 201}).status_code == 422
 
 
+def test_the_log_is_filtered_by_verdict_document_asker_and_time(filled: TestClient) -> None:
+    answer = ask(filled)["answer_id"]
+    add(filled, "Keep the tablets dry.", uri="other.txt")
+
+    def listed(**params: Any) -> list[str]:
+        response = filled.get("/v1/audit", params={"kind": "answer", **params})
+        assert response.status_code == 200, response.text
+        return [one["id"] for one in response.json()["records"]]
+
+    (entry,) = filled.get("/v1/audit", params={"kind": "answer"}).json()["records"]
+    shown = filled.get(f"/v1/audit/{answer}").json()
+    assert entry["verdict"] == shown["verdict"] == "supported"
+    assert entry["disputed"] is shown["disputed"] is False
+    day, moment = entry["created_at"][:10], entry["created_at"]
+    for passing in (
+        {"verdict": "supported"},
+        {"disputed": False},
+        {"document": "dose.txt"},
+        {"asker": "local"},
+        {"since": day, "until": day},
+        {"since": moment},
+    ):
+        assert listed(**passing) == [answer], passing
+    for other in (
+        {"verdict": "contradicted"},
+        {"verdict": "unsupported"},
+        {"disputed": True},
+        {"document": "other.txt"},
+        {"asker": "jane"},
+        {"until": moment},
+        {"since": "2999-01-01"},
+        {"until": "1999-01-01T00:00:00+02:00"},
+        {"verdict": "supported", "asker": "jane"},
+    ):
+        assert listed(**other) == [], other
+    for bad in (
+        {"verdict": "good"},
+        {"disputed": "perhaps"},
+        {"since": "yesterday"},
+        {"until": "9999-12-31"},
+        {"since": "2026-01-01" + "0" * 40},
+        {"asker": "x" * 201},
+    ):
+        assert filled.get("/v1/audit", params=bad).status_code == 422, bad
+    assert filled.post("/v1/audit/erasures", json={"record": answer}).status_code == 200
+    assert listed(verdict="supported") == listed(document="dose.txt") == []
+    (entry,) = filled.get("/v1/audit", params={"kind": "answer"}).json()["records"]
+    assert (entry["verdict"], entry["disputed"]) == (None, None)
+
+
 def test_a_rewritten_log_is_shouted_about(filled: TestClient, settings: Settings) -> None:
     answers = [ask(filled)["answer_id"] for _ in range(3)]
     filled.post("/v1/audit/checkpoint")

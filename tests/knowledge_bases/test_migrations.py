@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import rfc8785
 
+from eval.bench.made_log import fill
 from knowledge_bases.audit import merkle
 from knowledge_bases.audit.leaf import parse
 from knowledge_bases.audit.verify import verify
@@ -20,6 +21,7 @@ from rag.errors import IntegrityError
 from rag.settings import Settings
 
 RECORDS = 1_203
+VERDICTS = ([], ["supported"], ["supported", "contradicted"])
 
 
 def older_home(home: Path) -> list[tuple[str, str, str]]:
@@ -57,6 +59,9 @@ def older_home(home: Path) -> list[tuple[str, str, str]]:
                 {"document": "b.txt", "version": 2},
             ],
             "citations": [{"document": "a.txt", "document_id": "7", "version": 1}],
+            "verdicts": [
+                {"label": label, "disagreement": None} for label in VERDICTS[sequence % 3]
+            ],
         }
         canonical = rfc8785.dumps(receipt)
         leaf_hash = merkle.leaf_hash(canonical)
@@ -101,6 +106,9 @@ def test_older_records_are_sealed_and_nothing_of_them_is_lost(tmp_path) -> None:
     assert log.citing("docs", "a.txt", 1) == list(range(RECORDS))
     assert log.citing("docs", "b.txt") == []
     assert len(log.citing("docs", "b.txt", read=True)) == RECORDS
+    for labels in VERDICTS[1:]:
+        found = [row.sequence for row in log.all(verdict=labels[-1], oldest_first=True)]
+        assert found == list(range(len(labels), RECORDS, 3))
     database.compact()
     database.close()
     held = (tmp_path / "home" / "rag.sqlite3").read_bytes()
@@ -121,3 +129,25 @@ def test_changed_or_missing_older_records_are_not_sealed(tmp_path) -> None:
         kept = connection.execute("SELECT count(*) FROM audit_records WHERE receipt <> ''")
         assert kept.fetchone()[0] >= len(told) - 1, "all is as it was"
     connection.close()
+
+
+def test_records_that_can_t_be_opened_get_no_verdict_and_keep_nobody_out(tmp_path) -> None:
+    settings = Settings(home=tmp_path / "home")
+    database = Database(settings)
+    fill(Store.on(database).log, 4)
+    database.close()
+    connection = sqlite3.connect(tmp_path / "home" / "rag.sqlite3")
+    with connection:
+        for statement in (
+            "DROP TABLE audit_verdicts",
+            "UPDATE alembic_version SET version_num = '0006'",
+            "UPDATE audit_payloads SET ciphertext = x'00' WHERE sequence = 1",
+            "DELETE FROM audit_payloads WHERE sequence = 2",
+        ):
+            connection.execute(statement)
+    connection.close()
+    database = Database(settings)
+    found = [row.sequence for row in Store.on(database).log.all(verdict="supported")]
+    assert found == [3, 0]
+    assert {problem.sequence for problem in verify(database).problems} == {1, 2}
+    database.close()

@@ -130,7 +130,7 @@ def _seal_older_records() -> None:
     secret = b""
     size = 0
     for batch in _batches(tables.tables["audit_records_0002"]):
-        secret = secret or subject_secret(context.config.attributes["home"])
+        secret = secret or subject_secret(context.config.attributes["home"], make=True)
         rows: dict[str, list[dict[str, Any]]] = {}
         hashes = []
         for sequence, old in enumerate(batch, start=size):

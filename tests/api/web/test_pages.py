@@ -241,6 +241,9 @@ def test_the_log_is_filtered(web, read, answer_id, web_home):
     assert short in listed("kind=answer&status=answered&kb=wards&asker=local")
     assert short in listed("document=storage/fridges.md")
     assert short in listed(f"since={day}&until={day}")
+    assert short in listed("verdict=supported")
+    assert short not in listed("verdict=contradicted")
+    assert short not in listed("verdict=disputed")
     assert short not in listed("status=abstained")
     assert short not in listed("kind=read")
     assert short not in listed("kb=elsewhere")
@@ -248,7 +251,7 @@ def test_the_log_is_filtered(web, read, answer_id, web_home):
     assert short not in listed("asker=somebody")
     assert short not in listed("until=2001-01-01")
     assert "No record passes" in listed("since=2999-01-01")
-    for wrong in ("since=yesterday", "until=9999-12-31", "before=x"):
+    for wrong in ("since=yesterday", "until=9999-12-31", "before=x", "verdict=x"):
         assert web.get(f"/log?{wrong}").status_code == 422
 
 

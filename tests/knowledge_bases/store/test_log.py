@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from sqlalchemy import text
 
+from eval.bench.made_log import answer
 from knowledge_bases.audit import merkle
 from knowledge_bases.audit.leaf import commitment, parse
 from knowledge_bases.audit.receipt import Cited
 from knowledge_bases.audit.verify import verify
+from knowledge_bases.audit.worst_verdict import WorstVerdict
+from knowledge_bases.store.log import NewRecord
 from rag.errors import DigestMismatch, NotFound, RecordError, UsageError
 
 
@@ -105,7 +109,7 @@ def test_erasing_takes_the_payload_and_leaves_every_proof(log, record, database)
     assert log.citing("docs", "a.txt") == [0, 2, 4]
     assert (log.root(), [row.leaf for row in log.all()]) == (root, leaves)
     with database.read() as session:
-        for table in ("payloads", "secrets", "citations", "subjects"):
+        for table in ("payloads", "secrets", "citations", "subjects", "verdicts"):
             query = text(f"SELECT count(*) FROM audit_{table} WHERE sequence IN (1, 3)")
             assert session.scalar(query) == 0
 
@@ -159,6 +163,64 @@ def test_records_are_listed_as_asked(log, record) -> None:
     assert found(oldest_first=True, start=2, before=5) == [2, 3, 4]
     assert found(kinds=("review",), limit=2) == [5, 4]
     assert found(kinds=("answer",)) == found(kb_name="other") == []
+
+
+def judged(*labels: str, disputed: bool = False) -> NewRecord:
+    """An answer whose claims got these verdicts."""
+    made = answer(0)
+    (one,) = made.payload["verdicts"]
+    other = {"passage": 0, "start": 0, "end": 4, "text": "5 g.", "p_contradicted": 0.9}
+    otherwise = other if disputed else None
+    verdicts = [{**one, "label": label, "disagreement": otherwise} for label in labels]
+    return replace(made, payload={**made.payload, "verdicts": verdicts})
+
+
+def test_records_are_found_by_their_worst_verdict_until_they_are_erased(
+    log, record, database
+) -> None:
+    log.append(judged("supported"))
+    log.append(judged("supported", "contradicted", "unsupported"))
+    log.append(judged("unsupported", "supported", disputed=True))
+    log.append(judged())
+    log.append(record())
+
+    def found(**wanted):
+        return [row.sequence for row in log.all(**wanted)]
+
+    assert [found(verdict=one) for one in ("supported", "contradicted", "unsupported")] == [
+        [0],
+        [1],
+        [2],
+    ]
+    assert found(disputed=True) == found(verdict="unsupported", disputed=True) == [2]
+    assert found(disputed=False) == [1, 0]
+    noted = {row.sequence: log.verdicts([row]).get(row.sequence) for row in log.all()}
+    assert noted[1] == WorstVerdict("contradicted", False)
+    assert noted[2] == WorstVerdict("unsupported", True)
+    assert noted[3] is noted[4] is None
+    assert verify(database).ok
+    log.erase([1, 2])
+    assert found(verdict="contradicted") == found(disputed=True) == []
+    with database.read() as session:
+        assert session.scalar(text("SELECT count(*) FROM audit_verdicts")) == 1
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE audit_verdicts SET label = 'supported'",
+        "UPDATE audit_verdicts SET disputed = 1",
+        "DELETE FROM audit_verdicts",
+        "INSERT INTO audit_verdicts VALUES (1, 'supported', 0)",
+        "INSERT INTO audit_verdicts VALUES (7, 'supported', 0)",
+    ],
+)
+def test_a_verdict_that_is_not_the_payload_s_is_found(log, record, database, statement) -> None:
+    log.append(judged("contradicted"))
+    log.append(record())
+    run(database, statement)
+    (problem,) = verify(database).problems
+    assert "verdict" in problem.line
 
 
 @pytest.mark.parametrize(
