@@ -3,10 +3,10 @@
     python -m eval.bench.load --minutes 10
 
 A real `rag serve` with default settings is asked the questions of the sample collection on
-loopback: first one after another, which gives the unloaded times; then by as many clients as it lets
-work and wait, which gives the rate that it can serve; then at twice that rate, at random moments that
-do not wait for answers (an open loop: a client that waits would hide what is slow), while documents
-are uploaded. Both sides share the machine's cores.
+loopback: first one after another, which gives the unloaded times; then by as many clients as it
+lets work and wait, which gives the rate that it can serve; then at twice that rate, at random
+moments that do not wait for answers (an open loop: a client that waits would hide what is slow),
+while documents are uploaded. Both sides share the machine's cores.
 
 The generator is our own: locust's users wait for their answers, a closed loop, and wrk's requests
 are all alike, while these need questions of different length and uploads beside them.
@@ -31,10 +31,8 @@ from typing import Any
 
 import httpx
 
-from api.limits import places
 from eval.bench.record import SAMPLES
 from eval.bench.served import Served
-from rag.settings import Settings
 
 KB = "/v1/knowledge-bases/samples"
 SLOWER_AT_MOST = 2.0
@@ -164,7 +162,7 @@ async def measure(
     """Measure a server whose home has the samples."""
     lines = (SAMPLES / "questions.jsonl").read_text(encoding="utf-8").splitlines()
     questions = [json.loads(line)["question"] for line in lines]
-    seconds, at_a_time = 60 * minutes, sum(places(Settings()))
+    seconds, at_a_time = 60 * minutes, 2 * max(1, cores() // 2)  # As `rag serve` has it.
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=100)
     async with httpx.AsyncClient(base_url=server.url, timeout=180, limits=limits) as client:
         for question in questions[:5]:  # Loads the models.
@@ -198,7 +196,7 @@ def judged(
     growth = last / first - 1
     refused = loaded.refused_ms
     return {
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": cores(),
         "minutes": round(took / 60, 2),
         "unloaded": {"answers": len(unloaded.answered_ms), **spread(unloaded.answered_ms)},
         "served_a_second": round(rate, 3),
@@ -224,6 +222,11 @@ def judged(
             "memory does not grow": growth <= GROWTH_AT_MOST,
         },
     }
+
+
+def cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0))
 
 
 def percentile(times: Sequence[float], of: int) -> float:

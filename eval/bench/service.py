@@ -71,7 +71,10 @@ def served(settings: Settings) -> Iterator[tuple[Home, HTTPConnection]]:
             "bench", scopes=["ask"], knowledge_bases=["samples"], expires_at=None
         )
     app = create_app(settings, keys=True)
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning"))
+    server = uvicorn.Server(
+        # The connection is to outlive the questions that are asked directly.
+        uvicorn.Config(app, port=0, log_level="warning", timeout_keep_alive=600)
+    )
     thread = threading.Thread(target=server.run)
     thread.start()
     try:
