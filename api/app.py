@@ -11,7 +11,7 @@ import rag
 from api.auth import READING, SESSION_SCHEME, KeysOnly
 from api.errors import MEDIA_TYPE, Unexpected, add_handlers, problems
 from api.jobs import Jobs
-from api.limits import TimelyBodies, add_limits
+from api.limits import TimelyBodies, add_limits, places
 from api.openapi_limits import document_limits
 from api.operating import Operated
 from api.protection import LocalOnly, Protected
@@ -40,6 +40,7 @@ from api.routes import (
 )
 from api.routes.pages import add_pages
 from api.routes.shared import JSON
+from api.waiting_line import Line
 from knowledge_bases.home import Home
 from rag.errors import RagError, UsageError
 from rag.protocols import Embedder
@@ -67,7 +68,8 @@ def create_app(
                 "whoever is not this machine's own user needs a key, and none is active; make one: "
                 "rag key create NAME --scope ask --kb NAME"
             )
-        ingests = Jobs(home)
+        line = Line(*places(settings))
+        ingests = Jobs(home, busy=lambda: line.running > 0)
     except RagError:
         home.close()
         raise
@@ -101,7 +103,7 @@ def create_app(
     app.state.jobs = ingests
     app.state.keys = keys
     add_handlers(app)
-    add_limits(app, settings)
+    add_limits(app, settings, line)
     operated = Operated(app, home, settings)
     if keys:
         app.add_middleware(KeysOnly, access=home.access)

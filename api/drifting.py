@@ -24,10 +24,14 @@ class Drifts:
         self._lock = threading.Lock()
 
     def of(self, names: Sequence[str]) -> dict[str, list[Signal]]:
-        """Return what is known of these knowledge bases."""
+        """Return what is known of these knowledge bases, once one of them was looked at anew."""
         stalest = min(names, key=lambda name: self._noted(name), default=None)
         if stalest is not None and time.monotonic() - self._noted(stalest) > _FRESH_SECONDS:
             self._look(stalest)
+        return self.known(names)
+
+    def known(self, names: Sequence[str]) -> dict[str, list[Signal]]:
+        """Return what was found of these knowledge bases, without looking anew."""
         return {name: self._found[name][1] for name in names if name in self._found}
 
     def _look(self, name: str) -> None:

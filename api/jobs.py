@@ -2,13 +2,14 @@
 
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 
 from filelock import FileLock, Timeout
 
 from api.errors import kind_and_place
+from api.giving_way import GivingWay, step_back
 from api.spool import Spool, Upload
 from knowledge_bases.home import Home
 from knowledge_bases.recording import LOCAL
@@ -63,19 +64,22 @@ class Jobs:
 
     Args:
         home: whose jobs; only one server at a time may work on a home folder.
+        busy: whether a question is being answered, which then goes before.
 
     Raises:
         UsageError: another server does.
         StorageError: the home folder can't be written to.
     """
 
-    def __init__(self, home: Home) -> None:
+    def __init__(self, home: Home, busy: Callable[[], bool] = lambda: False) -> None:
         self._home = home
         self._jobs = home.store.jobs
         self.spool = Spool(home.settings.home / SPOOL)
         self._lock = FileLock(home.settings.home / SERVER_LOCK, thread_local=False)
         self._news = threading.Event()
         self._stopping = threading.Event()
+        self.busy = busy
+        self._give_way = GivingWay(busy, self._stopping)
         self._thread: threading.Thread | None = None
         try:
             self._lock.acquire(timeout=0)
@@ -139,6 +143,7 @@ class Jobs:
             self.spool.discard(job_id)
 
     def _work(self) -> None:
+        step_back()
         while not self._stopping.is_set():
             self._news.clear()
             try:
@@ -202,7 +207,13 @@ class Jobs:
 
         try:
             kb = self._home.open(job.kb_name)
-            kb.ingest([upload.content], tags=upload.tags, uploaded=True, progress=report)
+            kb.ingest(
+                [upload.content],
+                tags=upload.tags,
+                uploaded=True,
+                progress=report,
+                give_way=self._give_way,
+            )
         except _Stopped:
             raise
         except RagError as error:

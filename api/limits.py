@@ -25,12 +25,12 @@ _SLOWEST_BYTES_A_SECOND = 16 * 2**10
 """A body that arrives faster than this is waited for, however large it may be."""
 
 
-def add_limits(app: FastAPI, settings: Settings) -> None:
+def add_limits(app: FastAPI, settings: Settings, line: Line) -> None:
     """Limit what is served to whom; added before what finds out who it is, so that it comes after.
 
     ``app.state.answering`` is the `AnswerGate`'s line.
     """
-    app.state.answering = line = Line(*places(settings))
+    app.state.answering = line
     app.add_middleware(AnswerGate, line=line)
     if settings.requests_per_minute:
         app.add_middleware(RateLimit, per_minute=settings.requests_per_minute)

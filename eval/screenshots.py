@@ -84,6 +84,7 @@ def visited(page: Page) -> dict[str, str]:
     paths["source"] = cited or "/"
     paths["why"] = f"{paths['answer']}/why"
     paths["record"] = paths["answer"].replace("/answers/", "/log/")
+    paths["operate"] = "/operate"
     paths["collections"] = "/collections"
     paths["collection"] = f"/collections/{NAME}"
     return paths

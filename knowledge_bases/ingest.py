@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path, PurePosixPath
 
+import numpy as np
+
 from indexer.chunk import Chunker
 from indexer.load.limits import Limits
 from indexer.load.loaded import Loaded
@@ -16,7 +18,15 @@ from knowledge_bases.reading import Failed, Read, Reading
 from knowledge_bases.store import Store
 from knowledge_bases.store.changes import PreparedVersion, Withdrawn
 from knowledge_bases.store.documents import UPLOADED, Known, Place
-from knowledge_bases.summary import DEFAULTS, FileResult, IngestOptions, IngestSummary, Progress
+from knowledge_bases.summary import (
+    DEFAULTS,
+    FileResult,
+    GiveWay,
+    IngestOptions,
+    IngestSummary,
+    Progress,
+    alone,
+)
 from knowledge_bases.tables import KnowledgeBaseRow
 from rag.errors import NotFound, UsageError
 from rag.protocols import Embedder, Vectors
@@ -27,6 +37,10 @@ log = logging.getLogger(__name__)
 
 _FLUSH_CHUNKS = 512
 """Chunks embedded together; sorted by length inside, so that batches waste little padding."""
+_BATCH_CHUNKS = 64
+"""Chunks embedded before more urgent work gets a turn: a second or two on two cores."""
+_BATCH_CHUNKS_WHILE_BUSY = 6
+"""The same while there is such work; it waits a fifth of a second."""
 _FLUSH_SECONDS = 5.0
 """What is parsed waits at most this long to be stored, however slow the next file is."""
 
@@ -40,6 +54,7 @@ class Ingest:
         lifecycle: publishes the index at the end.
         embedder: the knowledge base's.
         settings: limits of loading.
+        give_way: is called before each batch of texts that is embedded.
     """
 
     def __init__(
@@ -49,11 +64,13 @@ class Ingest:
         lifecycle: Lifecycle,
         embedder: Embedder,
         settings: Settings,
+        give_way: GiveWay = alone,
     ) -> None:
         self._store = store
         self._kb = kb
         self._lifecycle = lifecycle
         self._embedder = embedder
+        self._give_way = give_way
         self._limits = Limits.from_settings(settings)
         self._max_chars = settings.max_document_chars
         self._chunker = Chunker(
@@ -230,7 +247,7 @@ class Ingest:
         # A long document's vectors are stored as they come, so that a second try goes on there.
         for start in range(0, len(missing), _FLUSH_CHUNKS):
             part = missing[start : start + _FLUSH_CHUNKS]
-            vectors: Vectors = self._embedder.embed([inputs[digest] for digest in part])
+            vectors = self._embedded([inputs[digest] for digest in part])
             self._store.changes.add_vectors(self._kb.id, dict(zip(part, vectors, strict=True)))
             summary.embedded += len(part)
         outcomes = self._store.changes.add_versions(self._kb.id, prepared)
@@ -241,6 +258,16 @@ class Ingest:
             if outcome != "unchanged":
                 summary.chunks += len(version.chunks)
             report(FileResult(version.uri, outcome))
+
+    def _embedded(self, texts: Sequence[str]) -> Vectors:
+        """Embed texts, some at a time; those of like length together, to waste little padding."""
+        vectors = np.empty((len(texts), self._embedder.dimension), dtype=np.float32)
+        left = sorted(range(len(texts)), key=lambda i: len(texts[i]))
+        while left:
+            batch = _BATCH_CHUNKS_WHILE_BUSY if self._give_way() else _BATCH_CHUNKS
+            part, left = left[-batch:], left[:-batch]
+            vectors[part] = self._embedder.embed([texts[i] for i in part])
+        return vectors
 
 
 def embedding_input(chunk: Chunk) -> str:

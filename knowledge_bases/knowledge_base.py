@@ -22,7 +22,7 @@ from knowledge_bases.sources import Sources
 from knowledge_bases.store.changes import Withdrawn
 from knowledge_bases.store.documents import DocumentState
 from knowledge_bases.store.log import NewRecord, Recorded
-from knowledge_bases.summary import IngestOptions, IngestSummary, Progress
+from knowledge_bases.summary import GiveWay, IngestOptions, IngestSummary, Progress, alone
 from knowledge_bases.tables import KnowledgeBaseRow
 from rag.asked import checked_question
 from rag.errors import (
@@ -90,8 +90,9 @@ class KnowledgeBase:
         prune: bool = False,
         uploaded: bool = False,
         progress: Progress = lambda result: None,
+        give_way: GiveWay = alone,
     ) -> IngestSummary:
-        """Take in files, folders and archives; see `Ingest.run` and `IngestOptions`.
+        """Take in files, folders and archives; see `Ingest` and `IngestOptions`.
 
         Raises:
             UsageError: documents are to be pruned, but no folder is given.
@@ -100,7 +101,12 @@ class KnowledgeBase:
             RecordError: what was to be pruned is withdrawn, but the log refused the record of it.
         """
         run = Ingest(
-            self.store, self.row, self.lifecycle, self._checked_embedder(), self.home.settings
+            self.store,
+            self.row,
+            self.lifecycle,
+            self._checked_embedder(),
+            self.home.settings,
+            give_way,
         )
         options = IngestOptions(tuple(tags), replace, prune, uploaded)
         summary = run.run(paths, options=options, progress=progress)

@@ -160,16 +160,20 @@ class LogKeeping:
 
         Every checkpoint of the database and of the publishing folder is compared with the log.
         """
-        self._note_published()
-        if self._problem:
-            yield self._problem
-        yield from self.publisher.problems
+        yield from self.troubles()
         try:
             keys = self.verifier_keys()
             yield from self._key_problems(keys)
             yield from self._contradictions(keys)
         except RagError as error:
             yield str(error)
+
+    def troubles(self) -> Iterator[str]:
+        """Yield what went wrong of late with signing and publishing; nothing is compared anew."""
+        self._note_published()
+        if self._problem:
+            yield self._problem
+        yield from self.publisher.problems
 
     def close(self) -> None:
         """Sign what is due, hand it over, and end the threads; waits some seconds at most."""

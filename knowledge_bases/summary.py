@@ -64,3 +64,10 @@ class IngestOptions:
 
 DEFAULTS = IngestOptions()
 Progress = Callable[[FileResult], None]
+GiveWay = Callable[[], bool]
+"""Waits for what is more urgent; true if that goes on, so that little may be done at a time."""
+
+
+def alone() -> bool:
+    """Give way to nobody."""
+    return False

@@ -37,24 +37,36 @@ _STATES = {"unknown": -1, "ok": 0, "watch": 1, "alert": 2}
 )
 def metrics(request: Request, asker: Annotated[Asker, needs("metrics", "admin")]) -> Response:
     """Tell counters and gauges; of knowledge bases, those that are granted."""
-    state = request.app.state
-    rows = [row for row in state.home.store.kbs.all() if asker.sees(row.name)]
-    rows.sort(key=lambda row: row.id)
-    scrape = _Scrape(state.metrics, state.home, state.drifts, rows[:_MOST_NAMES])
-    text = generate_latest(cast(CollectorRegistry, scrape))
+    text = generate_latest(cast(CollectorRegistry, scrape(request, asker)))
     return Response(text, media_type=f"{_TEXT}; version=0.0.4; charset=utf-8")
 
 
-class _Scrape:
-    """The counters, and what is looked up when somebody asks."""
+def scrape(request: Request, asker: Asker) -> "Scrape":
+    """Return what somebody may be told."""
+    state = request.app.state
+    rows = [row for row in state.home.store.kbs.all() if asker.sees(row.name)]
+    rows.sort(key=lambda row: row.id)
+    return Scrape(state.metrics, state.home, state.drifts, rows[:_MOST_NAMES])
+
+
+class Scrape:
+    """The counters, and what is looked up when somebody asks.
+
+    Args:
+        counted: by the service.
+        home: with the log, the jobs and the indexes.
+        drifts: findings of drift.
+        rows: knowledge bases that have series of their own.
+    """
 
     def __init__(
         self, counted: Metrics, home: Home, drifts: Drifts, rows: list[KnowledgeBaseRow]
     ) -> None:
         self._counted = counted
         self._home = home
-        self._drifts = drifts
+        self.drifts = drifts
         self._rows = rows
+        self.names = [row.name for row in rows]
 
     def collect(self) -> Iterator[Metric]:
         """Yield all of it."""
@@ -110,7 +122,7 @@ class _Scrape:
             "Kolmogorov–Smirnov distance of the last days' answers from those before.",
             labels=names,
         )
-        for kb, signals in self._drifts.of([row.name for row in self._rows]).items():
+        for kb, signals in self.drifts.of(self.names).items():
             for signal in signals:
                 state.add_metric([kb, signal.name], _STATES[signal.state])
                 if signal.distance is not None:

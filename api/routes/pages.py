@@ -7,7 +7,14 @@ from fastapi import APIRouter, FastAPI
 from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 
-from api.routes import pages_ask, pages_collections, pages_log, pages_source, pages_why
+from api.routes import (
+    pages_ask,
+    pages_collections,
+    pages_log,
+    pages_operate,
+    pages_source,
+    pages_why,
+)
 
 STATIC = Path(__file__).parents[1] / "web" / "static"
 
@@ -15,7 +22,7 @@ STATIC = Path(__file__).parents[1] / "web" / "static"
 def add_pages(app: FastAPI) -> None:
     """Serve the pages beside the API; the OpenAPI document doesn't list them."""
     found = APIRouter(include_in_schema=False)
-    for part in (pages_ask, pages_source, pages_why, pages_log, pages_collections):
+    for part in (pages_ask, pages_source, pages_why, pages_log, pages_collections, pages_operate):
         found.include_router(part.router)
     app.include_router(found)
     app.mount("/static", _Static(directory=STATIC), name="static")

@@ -11,6 +11,7 @@ from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
+from api.auth import asker_of
 from api.errors import PROBLEMS, kind_and_place
 from api.web.templates_env import TEMPLATES
 from indexer.load.compose import clean
@@ -31,6 +32,9 @@ HEADERS = {
     "Referrer-Policy": "same-origin",
     "Vary": "HX-Request",
 }
+
+OPERATORS = ("metrics", "admin")
+"""Scopes of whoever sees how the service does."""
 
 
 def visible_names(home: Home, who: Asker) -> list[str]:
@@ -82,7 +86,13 @@ def page(
         content: what the template shows; everything is escaped.
     """
     name = part if part is not None and is_partial(request) else template
-    html = TEMPLATES.get_template(name).render(path=request.url.path, status=status, **content)
+    who = asker_of(request.scope)
+    html = TEMPLATES.get_template(name).render(
+        path=request.url.path,
+        status=status,
+        operates=who is not None and not who.scopes.isdisjoint(OPERATORS),
+        **content,
+    )
     return HTMLResponse(html, status, headers={**HEADERS, **(headers or {})})
 
 

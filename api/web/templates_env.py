@@ -54,6 +54,18 @@ def milliseconds(value: float) -> str:
     return f"{value:.0f} ms" if value >= 1 else f"{value:.1f} ms"
 
 
+def age(seconds: float) -> str:
+    """Return a time span in the largest unit of which there are two or more.
+
+    >>> age(50.2), age(7000), age(200_000)
+    ('50 seconds', '116 minutes', '2 days')
+    """
+    for unit, length in (("days", 86_400), ("hours", 3_600), ("minutes", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds // length:,.0f} {unit}"
+    return plural(max(0, int(seconds)), "second")
+
+
 def _environment() -> Environment:
     found = Environment(
         loader=PackageLoader("api.web"),
@@ -62,7 +74,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    for function in (percent, count, plural, when, milliseconds):
+    for function in (percent, count, plural, when, milliseconds, age):
         found.filters[function.__name__] = function
     for link in (answer_link, collection_link, record_link, source_link):
         found.globals[link.__name__] = link

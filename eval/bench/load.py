@@ -2,11 +2,11 @@
 
     python -m eval.bench.load --minutes 10
 
-A real `rag serve` with default settings is asked the questions of the sample collection on loopback:
-first one after another, which gives the unloaded times; then by as many clients as it lets work and
-wait, which gives the rate that it can serve; then at twice that rate, at random moments that do not
-wait for answers (an open loop: a client that waits would hide what is slow), while documents are
-uploaded. Both sides share the machine's cores.
+A real `rag serve` with default settings is asked the questions of the sample collection on
+loopback: first one after another, which gives the unloaded times; then by as many clients as it
+lets work and wait, which gives the rate that it can serve; then at twice that rate, at random
+moments that do not wait for answers (an open loop: a client that waits would hide what is slow),
+while documents are uploaded. Both sides share the machine's cores.
 
 The generator is our own: locust's users wait for their answers, a closed loop, and wrk's requests
 are all alike, while these need questions of different length and uploads beside them.
@@ -31,10 +31,8 @@ from typing import Any
 
 import httpx
 
-from api.limits import places
 from eval.bench.record import SAMPLES
 from eval.bench.served import Served
-from rag.settings import Settings
 
 KB = "/v1/knowledge-bases/samples"
 SLOWER_AT_MOST = 2.0
@@ -158,11 +156,13 @@ async def lost_jobs(client: httpx.AsyncClient, seen: Seen) -> list[str]:
     return lost
 
 
-async def measure(server: Served, minutes: float, upload_every: float, rounds: int) -> dict[str, Any]:
+async def measure(
+    server: Served, minutes: float, upload_every: float, rounds: int
+) -> dict[str, Any]:
     """Measure a server whose home has the samples."""
     lines = (SAMPLES / "questions.jsonl").read_text(encoding="utf-8").splitlines()
     questions = [json.loads(line)["question"] for line in lines]
-    seconds, at_a_time = 60 * minutes, sum(places(Settings()))
+    seconds, at_a_time = 60 * minutes, 2 * max(1, cores() // 2)  # As `rag serve` has it.
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=100)
     async with httpx.AsyncClient(base_url=server.url, timeout=180, limits=limits) as client:
         for question in questions[:5]:  # Loads the models.
@@ -196,7 +196,7 @@ def judged(
     growth = last / first - 1
     refused = loaded.refused_ms
     return {
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": cores(),
         "minutes": round(took / 60, 2),
         "unloaded": {"answers": len(unloaded.answered_ms), **spread(unloaded.answered_ms)},
         "served_a_second": round(rate, 3),
@@ -224,6 +224,11 @@ def judged(
     }
 
 
+def cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
 def percentile(times: Sequence[float], of: int) -> float:
     """Return a percentile, the nearest value above it; not a number where there are none."""
     ordered = sorted(times)
@@ -233,9 +238,7 @@ def percentile(times: Sequence[float], of: int) -> float:
 def spread(times: Sequence[float]) -> dict[str, float | None]:
     """Return median, 95th percentile and maximum; None where there are none."""
     ranks = {"p50_ms": 50, "p95_ms": 95, "max_ms": 100}
-    return {
-        name: round(percentile(times, of), 1) if times else None for name, of in ranks.items()
-    }
+    return {name: round(percentile(times, of), 1) if times else None for name, of in ranks.items()}
 
 
 def table(found: dict[str, Any]) -> str:

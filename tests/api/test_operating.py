@@ -16,6 +16,7 @@ import pytest
 from fastapi.testclient import TestClient
 from prometheus_client.parser import text_string_to_metric_families
 
+import api.web
 from api.json_log import JsonLines
 from api.serving import log_config
 from api.tracing import Tracing
@@ -29,7 +30,7 @@ from rag.errors import ModelError
 from rag.settings import Settings
 
 DOCS = "/v1/knowledge-bases/docs"
-DASHBOARD = Path(__file__).parents[2] / "docs" / "operate" / "grafana-dashboard.json"
+DASHBOARD = Path(api.web.__file__).parent / "static" / "grafana-dashboard.json"
 SECRET = "xylophonist"
 
 
