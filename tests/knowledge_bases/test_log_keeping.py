@@ -145,7 +145,7 @@ def test_a_log_that_contradicts_its_checkpoint_is_not_signed(
     with closing(sqlite3.connect(settings.home / "rag.sqlite3")) as sql, sql:
         sql.execute("DELETE FROM audit_records WHERE sequence >= 2")
         sql.execute("DELETE FROM audit_nodes WHERE level > 1 OR position > 0")
-        for table in ("payloads", "secrets", "citations", "subjects"):
+        for table in ("payloads", "secrets", "citations", "subjects", "verdicts"):
             sql.execute(f"DELETE FROM audit_{table} WHERE sequence >= 2")
     with pytest.raises(DigestMismatch, match="contradicts"):
         keeping.checkpoint()
